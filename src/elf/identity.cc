@@ -1,0 +1,199 @@
+// Who a file is and what it needs: build-id, names, dynamic relocations, compiler.
+//
+// The build-id names a target in a patch file and finds it in processes, so it is read the same way
+// from a file and from live memory: as notes. Notes are headers of three words and two strings,
+// each padded to four bytes; PT_NOTE segments with alignment 8 exist (.note.gnu.property), whose
+// content has only sizes for which four-byte padding gives the same positions. Notes of a process
+// can be anything, so a malformed note ends the search and is no error.
+//
+// The compiler is in DW_AT_producer of each compile unit. libdw reads it, with two precautions. It
+// does not apply relocations, and in an object file every reference from .debug_info to .debug_str
+// is a relocation; so they are applied here first, in a copy. And only the first units are looked
+// at: one program rarely has more than a few compilers, and a large one has 10,000 units.
+
+#include <dwarf.h>
+#include <elf.h>
+#include <elfutils/libdw.h>
+#include <libelf.h>
+
+#include <algorithm>
+#include <memory>
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "elf/object_writer.h"
+#include "elf/tables.h"
+
+namespace qp::elf {
+namespace {
+
+constexpr int kUnitsLookedAt = 64;
+
+struct ElfCloser {
+  void operator()(Elf* e) const { elf_end(e); }
+};
+struct DwarfCloser {
+  void operator()(Dwarf* d) const { dwarf_end(d); }
+};
+
+// Debug sections of an object refer to each other through section symbols, whose value is 0, with
+// the offset in the addend.
+void relocate_debug_sections(const File& file, ByteSpan bytes) {
+  for (const Section& s : file.sections()) {
+    if (!s.name.starts_with(".debug_") || s.has(kCompressed)) {
+      continue;
+    }
+    for (const Relocation& r : file.relocations(s)) {
+      auto value = file.symbols()[r.symbol].value + static_cast<uint64_t>(r.addend);
+      if (r.type == RelocType::R32) {
+        store(bytes, s.offset.value + r.offset, static_cast<uint32_t>(value));
+      } else if (r.type == RelocType::R64) {
+        store(bytes, s.offset.value + r.offset, value);
+      }
+    }
+  }
+}
+
+void add_once(std::vector<std::string>& list, std::string_view text) {
+  if (!text.empty() && std::find(list.begin(), list.end(), text) == list.end()) {
+    list.emplace_back(text);
+  }
+}
+
+std::vector<std::string> dwarf_producers(Bytes bytes) {
+  std::vector<std::string> out;
+  elf_version(EV_CURRENT);
+  std::unique_ptr<Elf, ElfCloser> elf(
+      elf_memory(reinterpret_cast<char*>(bytes.data()), bytes.size()));
+  std::unique_ptr<Dwarf, DwarfCloser> dwarf(elf ? dwarf_begin_elf(elf.get(), DWARF_C_READ, nullptr)
+                                                : nullptr);
+  if (!dwarf) {
+    return out;
+  }
+  Dwarf_CU* unit = nullptr;
+  for (int i = 0; i < kUnitsLookedAt; ++i) {
+    Dwarf_Die die;
+    if (dwarf_get_units(dwarf.get(), unit, &unit, nullptr, nullptr, &die, nullptr) != 0) {
+      break;
+    }
+    Dwarf_Attribute attribute;
+    const char* text = dwarf_formstring(dwarf_attr(&die, DW_AT_producer, &attribute));
+    add_once(out, text != nullptr ? text : "");
+  }
+  return out;
+}
+
+}  // namespace
+
+std::optional<std::string> find_build_id(ByteView notes) {
+  uint64_t at = 0;
+  while (notes.size() - at >= sizeof(Elf64_Nhdr)) {
+    auto head = load<Elf64_Nhdr>(notes, at);
+    uint64_t name = at + sizeof(Elf64_Nhdr);
+    uint64_t description = name + align_up(head.n_namesz, 4);
+    if (description > notes.size() || head.n_descsz > notes.size() - description) {
+      return std::nullopt;
+    }
+    // 64 bytes are more than any --build-id style makes.
+    if (head.n_type == NT_GNU_BUILD_ID && head.n_namesz == 4 && head.n_descsz > 0 &&
+        head.n_descsz <= 64 && as_text(notes.subspan(name, 4)) == std::string_view("GNU\0", 4)) {
+      std::string text;
+      for (std::byte b : notes.subspan(description, head.n_descsz)) {
+        text += fmt::format("{:02x}", static_cast<unsigned>(b));
+      }
+      return text;
+    }
+    at = std::min<uint64_t>(description + align_up(head.n_descsz, 4), notes.size());
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> File::build_id() const {
+  for (const Segment& s : segments_) {
+    if (s.type == SegmentType::Note) {
+      if (auto id = find_build_id(ByteView(bytes_).subspan(s.offset.value, s.file_size))) {
+        return id;
+      }
+    }
+  }
+  for (const Section& s : sections_) {
+    if (s.type == SectionType::Note) {
+      if (auto id = find_build_id(content(s))) {
+        return id;
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+std::string File::soname() const {
+  DynamicTable dynamic(bytes_, segments_, name_);
+  auto offset = dynamic.find(DT_SONAME);
+  return offset ? std::string(dynamic.strings().text(*offset)) : "";
+}
+
+std::vector<std::string> File::needed() const {
+  DynamicTable dynamic(bytes_, segments_, name_);
+  StringTable strings = dynamic.strings();
+  std::vector<std::string> out;
+  for (uint64_t offset : dynamic.all(DT_NEEDED)) {
+    out.emplace_back(strings.text(offset));
+  }
+  return out;
+}
+
+std::vector<Relocation> File::dynamic_relocations() const {
+  std::vector<Relocation> out;
+  auto add = [&](ByteView table, std::string_view what) {
+    for (const Relocation& r : decode_rela(table, name_)) {
+      if (r.symbol != 0 && r.symbol >= dynamic_symbols_.size()) {
+        throw bad_file(name_,
+                       fmt::format("{} refers to symbol {}, which does not exist", what, r.symbol));
+      }
+      out.push_back(r);
+    }
+  };
+  DynamicTable dynamic(bytes_, segments_, name_);
+  if (!dynamic.empty()) {
+    auto table = dynamic.find(DT_RELA), size = dynamic.find(DT_RELASZ);
+    auto plt = dynamic.find(DT_JMPREL), plt_size = dynamic.find(DT_PLTRELSZ);
+    // DT_RELASZ may count the PLT's relocations if they follow (gABI, "Dynamic Section").
+    if (table && size && plt && plt_size && *plt >= *table && *plt < *table + *size) {
+      *size = *plt - *table;
+    }
+    if (table && size && *size != 0) {
+      add(dynamic.at(*table, *size, "DT_RELA"), "DT_RELA");
+    }
+    if (plt && plt_size && *plt_size != 0) {
+      add(dynamic.at(*plt, *plt_size, "DT_JMPREL"), "DT_JMPREL");
+    }
+  } else if (const Section* plt = find_section(".rela.plt");
+             plt != nullptr && type_ != FileType::Relocatable) {
+    add(content(*plt), ".rela.plt");  // IRELATIVE of a static file: __rela_iplt_start
+  }
+  return out;
+}
+
+std::vector<std::string> File::producers() const {
+  std::vector<std::string> out;
+  if (find_section(".debug_info") != nullptr || find_section(".zdebug_info") != nullptr) {
+    Bytes bytes = bytes_;
+    if (type_ == FileType::Relocatable) {
+      relocate_debug_sections(*this, bytes);
+    }
+    out = dwarf_producers(std::move(bytes));
+  }
+  const Section* comment = find_section(".comment");
+  if (out.empty() && comment != nullptr) {
+    std::string_view text = as_text(content(*comment));
+    for (size_t at = 0; at < text.size();) {
+      size_t end = std::min(text.find('\0', at), text.size());
+      add_once(out, text.substr(at, end - at));
+      at = end + 1;
+    }
+  }
+  return out;
+}
+
+}  // namespace qp::elf

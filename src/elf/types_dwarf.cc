@@ -1,0 +1,358 @@
+// Types as other code sees them.
+//
+// New code that thinks a struct has one more member reads and writes behind the end of the objects
+// that old code allocated. No comparison of code can find that: the allocating function may be in
+// another unit, or unchanged. DWARF tells the layout, so it is read on both sides and compared
+// (objdiff/type_layout.cc).
+//
+// A type is reduced to what decides about existing objects: sizes, offsets, names of members,
+// values of enumerators. The type of a member is written as text in which typedefs are resolved
+// (renaming one changes nothing) and types without a name are written out with their members, so
+// that a change in a nested anonymous struct shows in the outer one. Types with a name are only
+// named: they have an entry of their own, and this also ends recursion.
+//
+// libdw does not relocate the debug sections of objects, where every reference to .debug_str is a
+// relocation; it is done here on a private copy, after decompression.
+
+#include "elf/types_dwarf.h"
+
+#include <dwarf.h>
+#include <elf.h>
+#include <elfutils/libdw.h>
+#include <libelf.h>
+
+#include <memory>
+#include <optional>
+#include <set>
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+
+namespace qp::elf {
+namespace {
+
+constexpr int kDeepest = 64;  // nesting of hostile type descriptions
+
+struct ElfCloser {
+  void operator()(Elf* e) const { elf_end(e); }
+};
+struct DwarfCloser {
+  void operator()(Dwarf* d) const { dwarf_end(d); }
+};
+
+class DebugInfo {
+ public:
+  explicit DebugInfo(const File& file) : bytes_(copy(file.bytes())) {
+    elf_version(EV_CURRENT);
+    elf_.reset(elf_memory(reinterpret_cast<char*>(bytes_.data()), bytes_.size()));
+    if (elf_ && file.type() == FileType::Relocatable) {
+      relocate(file);
+    }
+    dwarf_.reset(elf_ ? dwarf_begin_elf(elf_.get(), DWARF_C_READ, nullptr) : nullptr);
+  }
+  Dwarf* get() const { return dwarf_.get(); }
+
+ private:
+  void relocate(const File& file) {
+    for (const Section& s : file.sections()) {
+      if (!s.name.starts_with(".debug_")) {
+        continue;
+      }
+      Elf_Scn* scn = elf_getscn(elf_.get(), s.index);
+      if (scn == nullptr) {
+        continue;
+      }
+      if (s.has(kCompressed) && elf_compress(scn, 0, 0) < 0) {
+        throw bad_file(file.name(), fmt::format("{} can't be decompressed", s.name));
+      }
+      Elf_Data* data = elf_getdata(scn, nullptr);
+      if (data == nullptr || data->d_buf == nullptr) {
+        continue;
+      }
+      ByteSpan into(static_cast<std::byte*>(data->d_buf), data->d_size);
+      for (const Relocation& r : file.relocations(s)) {
+        uint64_t value = file.symbols()[r.symbol].value + static_cast<uint64_t>(r.addend);
+        if (r.type == RelocType::R32) {
+          store(into, r.offset, static_cast<uint32_t>(value));
+        } else if (r.type == RelocType::R64) {
+          store(into, r.offset, value);
+        }
+      }
+    }
+  }
+
+  Bytes bytes_;
+  std::unique_ptr<Elf, ElfCloser> elf_;
+  std::unique_ptr<Dwarf, DwarfCloser> dwarf_;
+};
+
+std::optional<uint64_t> number(Dwarf_Die* die, unsigned name) {
+  Dwarf_Attribute attribute;
+  Dwarf_Word value = 0;
+  if (dwarf_attr_integrate(die, name, &attribute) == nullptr ||
+      dwarf_formudata(&attribute, &value) != 0) {
+    return std::nullopt;
+  }
+  return value;
+}
+
+bool flag(Dwarf_Die* die, unsigned name) {
+  Dwarf_Attribute attribute;
+  bool set = false;
+  return dwarf_attr_integrate(die, name, &attribute) != nullptr &&
+         dwarf_formflag(&attribute, &set) == 0 && set;
+}
+
+std::string own_name(Dwarf_Die* die) {
+  const char* name = dwarf_diename(die);
+  return name == nullptr ? "" : name;
+}
+
+std::optional<Dwarf_Die> type_of(Dwarf_Die* die) {
+  Dwarf_Attribute attribute;
+  Dwarf_Die type;
+  if (dwarf_attr_integrate(die, DW_AT_type, &attribute) == nullptr ||
+      dwarf_formref_die(&attribute, &type) == nullptr) {
+    return std::nullopt;
+  }
+  return type;
+}
+
+template <class F>
+void each_child(Dwarf_Die* die, F&& f) {
+  Dwarf_Die child;
+  if (dwarf_child(die, &child) != 0) {
+    return;
+  }
+  do {
+    f(&child);
+  } while (dwarf_siblingof(&child, &child) == 0);
+}
+
+std::string_view kind_of(int tag) {
+  switch (tag) {
+    case DW_TAG_structure_type:
+      return "struct";
+    case DW_TAG_class_type:
+      return "class";
+    case DW_TAG_union_type:
+      return "union";
+    case DW_TAG_enumeration_type:
+      return "enum";
+    default:
+      return {};
+  }
+}
+
+std::string type_text(std::optional<Dwarf_Die> type, int depth);
+
+std::string parameters_text(Dwarf_Die* function, int depth) {
+  std::string out;
+  each_child(function, [&](Dwarf_Die* child) {
+    int tag = dwarf_tag(child);
+    if (tag == DW_TAG_formal_parameter) {
+      out += (out.empty() ? "" : ", ") + type_text(type_of(child), depth + 1);
+    } else if (tag == DW_TAG_unspecified_parameters) {
+      out += out.empty() ? "..." : ", ...";
+    }
+  });
+  return out;
+}
+
+TypeMember read_member(Dwarf_Die* child, int depth) {
+  TypeMember m;
+  m.name = dwarf_tag(child) == DW_TAG_inheritance ? "(base)" : own_name(child);
+  m.type = type_text(type_of(child), depth + 1);
+  m.bit_size = number(child, DW_AT_bit_size).value_or(0);
+  m.bit_offset = number(child, DW_AT_data_member_location).value_or(0) * 8 +
+                 number(child, DW_AT_data_bit_offset).value_or(0);
+  // DWARF 2 counts bit fields from the most significant bit of their storage.
+  if (auto from_top = number(child, DW_AT_bit_offset)) {
+    auto type = type_of(child);
+    uint64_t storage = number(child, DW_AT_byte_size)
+                           .value_or(type ? number(&*type, DW_AT_byte_size).value_or(4) : 4);
+    m.bit_offset += storage * 8 - *from_top - m.bit_size;
+  }
+  return m;
+}
+
+TypeLayout read_layout(Dwarf_Die* die, int depth) {
+  TypeLayout t;
+  t.kind = kind_of(dwarf_tag(die));
+  t.size = number(die, DW_AT_byte_size).value_or(0);
+  each_child(die, [&](Dwarf_Die* child) {
+    int tag = dwarf_tag(child);
+    bool field =
+        tag == DW_TAG_inheritance ||
+        (tag == DW_TAG_member && !flag(child, DW_AT_external) && !flag(child, DW_AT_declaration));
+    if (field) {
+      t.members.push_back(read_member(child, depth));
+    } else if (tag == DW_TAG_enumerator) {
+      Dwarf_Attribute attribute;
+      Dwarf_Sword value = 0;
+      if (dwarf_attr(child, DW_AT_const_value, &attribute) != nullptr) {
+        dwarf_formsdata(&attribute, &value);
+      }
+      t.values[own_name(child)] = value;
+    }
+  });
+  return t;
+}
+
+std::string written_out(Dwarf_Die* die, int depth) {
+  TypeLayout t = read_layout(die, depth);
+  std::string out = t.kind + " {";
+  for (const TypeMember& m : t.members) {
+    out += fmt::format(" {} {}@{}", m.type, m.name, m.bit_offset);
+    out += m.bit_size != 0 ? fmt::format(":{};", m.bit_size) : ";";
+  }
+  for (const auto& [name, value] : t.values) {
+    out += fmt::format(" {}={};", name, value);
+  }
+  return out + fmt::format(" }} of {}", t.size);
+}
+
+std::string array_text(Dwarf_Die* die, int depth) {
+  std::string out = type_text(type_of(die), depth + 1);
+  each_child(die, [&](Dwarf_Die* child) {
+    if (dwarf_tag(child) != DW_TAG_subrange_type) {
+      return;
+    }
+    auto count = number(child, DW_AT_count);
+    auto bound = number(child, DW_AT_upper_bound);
+    bool known = count || (bound && *bound != ~uint64_t{0});
+    out += known ? fmt::format("[{}]", count ? *count : *bound + 1) : "[]";
+  });
+  return out;
+}
+
+std::string type_text(std::optional<Dwarf_Die> type, int depth) {
+  if (!type) {
+    return "void";
+  }
+  if (depth > kDeepest) {
+    return "…";
+  }
+  Dwarf_Die* die = &*type;
+  auto inner = [&] { return type_text(type_of(die), depth + 1); };
+  int tag = dwarf_tag(die);
+  switch (tag) {
+    case DW_TAG_pointer_type:
+      return inner() + " *";
+    case DW_TAG_reference_type:
+      return inner() + " &";
+    case DW_TAG_rvalue_reference_type:
+      return inner() + " &&";
+    case DW_TAG_typedef: {
+      // The name stands in for a type that has no other.
+      auto to = type_of(die);
+      bool nameless = to && !kind_of(dwarf_tag(&*to)).empty() && own_name(&*to).empty();
+      return nameless ? own_name(die) : inner();
+    }
+    case DW_TAG_const_type:
+    case DW_TAG_volatile_type:
+    case DW_TAG_restrict_type:
+    case DW_TAG_atomic_type:
+      return inner();  // the same storage
+    case DW_TAG_array_type:
+      return array_text(die, depth);
+    case DW_TAG_subroutine_type:
+      return inner() + " (" + parameters_text(die, depth) + ")";
+    case DW_TAG_ptr_to_member_type:
+      return inner() + " ::*";
+    default:
+      break;
+  }
+  std::string_view kind = kind_of(tag);
+  if (!kind.empty() && own_name(die).empty()) {
+    return written_out(die, depth);
+  }
+  if (!kind.empty()) {
+    return fmt::format("{} {}", kind, own_name(die));
+  }
+  // A base type: the size counts, since "long" can be 32 bits elsewhere.
+  return fmt::format("{}", own_name(die));
+}
+
+class Reader {
+ public:
+  explicit Reader(TypeTable& out) : out_(out) {}
+
+  void read(Dwarf_Die* die, const std::string& scope, int depth) {
+    if (depth > kDeepest) {
+      return;
+    }
+    each_child(die, [&](Dwarf_Die* child) {
+      int tag = dwarf_tag(child);
+      std::string name = own_name(child);
+      std::string qualified = scope.empty() ? name : scope + "::" + name;
+      if (!kind_of(tag).empty()) {
+        if (!flag(child, DW_AT_declaration) && !name.empty()) {
+          add(qualified, child);
+        }
+        read(child, name.empty() ? scope : qualified, depth + 1);
+      } else if (tag == DW_TAG_typedef) {
+        auto to = type_of(child);
+        if (to && !kind_of(dwarf_tag(&*to)).empty() && own_name(&*to).empty()) {
+          add(qualified, &*to);
+        }
+      } else if (tag == DW_TAG_namespace) {
+        read(child, qualified, depth + 1);
+      } else if (tag == DW_TAG_subprogram) {
+        add_prototype(qualified, child);
+        read(child, scope, depth + 1);
+      } else if (tag == DW_TAG_lexical_block) {
+        read(child, scope, depth + 1);
+      }
+    });
+  }
+
+ private:
+  void add(const std::string& name, Dwarf_Die* die) {
+    TypeLayout layout = read_layout(die, 0);
+    auto& list = out_.types[name];
+    for (const TypeLayout& known : list) {
+      if (known == layout) {
+        return;
+      }
+    }
+    list.push_back(std::move(layout));
+  }
+
+  void add_prototype(const std::string& name, Dwarf_Die* die) {
+    bool definition = !flag(die, DW_AT_declaration) && flag(die, DW_AT_external);
+    // Inlined copies refer to the abstract function, which has been seen.
+    if (definition && !name.empty() && !dwarf_hasattr(die, DW_AT_abstract_origin)) {
+      out_.prototypes[name] = type_text(type_of(die), 0) + " (" + parameters_text(die, 0) + ")";
+    }
+  }
+
+  TypeTable& out_;
+};
+
+}  // namespace
+
+TypeTable read_types(const File& file) {
+  TypeTable out;
+  DebugInfo info(file);
+  if (info.get() == nullptr) {
+    return out;
+  }
+  Dwarf_CU* unit = nullptr;
+  while (true) {
+    Dwarf_Die die;
+    int end = dwarf_get_units(info.get(), unit, &unit, nullptr, nullptr, &die, nullptr);
+    if (end == 1) {
+      break;
+    }
+    if (end != 0) {
+      throw bad_file(file.name(), fmt::format("DWARF: {}", dwarf_errmsg(-1)));
+    }
+    out.available = true;
+    Reader(out).read(&die, "", 0);
+  }
+  return out;
+}
+
+}  // namespace qp::elf
