@@ -1,0 +1,15 @@
+// Private to format: what makes a patch consistent, checked by the reader and by the writer.
+#pragma once
+
+#include <string>
+
+#include "elf/atom.h"
+#include "format/patch.h"
+
+namespace qp::format {
+
+// Throws Error{bad-file} with the place of what is wrong.
+void check_graph(const elf::AtomGraph& graph, const std::string& name);
+void check_patch(const Patch& patch, const std::string& name);
+
+}  // namespace qp::format

@@ -1,0 +1,54 @@
+// The patch as a value: what `qpatch build` found out and `qpatch apply` needs.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/address.h"
+#include "elf/atom.h"
+#include "elf/binding.h"
+
+namespace qp::format {
+
+inline constexpr int kFormatVersion = 1;
+
+struct Meta {
+  std::string target_name;      // base name of the target's file
+  std::string target_soname;    // "" for an executable
+  std::string target_build_id;  // lower-case hex; never empty
+  bool position_independent = true;  // target is ET_DYN: its load bias differs per process
+  std::string description;
+  std::vector<std::string> cves;
+  std::string toolchain;        // DW_AT_producer of the compilation
+  std::vector<std::string> sources;  // the units that were compiled, as recorded
+  std::vector<std::string> waivers;  // "type-layout:Foo"
+  std::vector<std::string> supersedes;
+};
+
+// A function that is replaced in the target.
+struct Replaced {
+  std::string name;
+  std::string file;               // FILE scope of a static function, else ""
+  elf::AtomId old_function;       // in Patch::old
+  elf::AtomId new_function;       // in Patch::fresh
+  LinkAddr entry;                 // of the old one in the target
+  std::vector<LinkRange> ranges;  // of the old unit in the target; the function first
+  std::string why;                // first difference, for `info`
+};
+
+struct Patch {
+  Meta meta;
+  // New code and data. A symbol without an atom is in the target or elsewhere: fresh_bindings says
+  // where (parallel to fresh.symbols, Unbound for those with an atom). A reference to a replaced
+  // function names a symbol bound to the function's old entry, never its new atom.
+  elf::AtomGraph fresh;
+  std::vector<elf::Binding> fresh_bindings;
+  // The original units and the read-only data they refer to, for the proof in the process.
+  elf::AtomGraph old;
+  std::vector<elf::Binding> old_bindings;  // parallel to old.symbols; Unbound: not needed
+  std::vector<Replaced> replaced;          // by entry
+
+  std::string id() const;  // first 8 characters of the content hash of write_patch(*this)
+};
+
+}  // namespace qp::format
