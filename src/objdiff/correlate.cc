@@ -1,0 +1,350 @@
+// Which atom of the patched object is the successor of which atom of the original one.
+//
+// A name decides where it is the programmer's own. Where the compiler appended numbers it does not:
+// `static int aaa` in two functions is aaa.1593 and aaa.1598 in one compilation and aaa.1601 and
+// aaa.1596 in the next, and pairing by the full name would swap the state of two variables without
+// a sound.
+//
+//   1. exact name, unique on both sides, without dots                       functions, variables
+//   2. the same stem (names.cc), one on each side                           functions
+//      the same code, then the same full name, among those of one stem      functions
+//   3. the same stem and a common user, to a fixpoint                       variables
+//      the same position in the unchanged code of a common user
+//   4. the same content among those of one stem                             read-only data
+//
+// A wrong pair of *functions* is harmless: they are compared afterwards, callers too, and a
+// function that goes to the wrong successor comes out as changed. A wrong pair of *variables* mixes
+// up state, so what is left with candidates on both sides after step 3 is ambiguous, and a patch
+// that needs it is refused.
+//
+// Users that come or go (an inlined helper, an outlined part) are replaced by their own users, so
+// that a static local of a function that is now inlined is still found by the caller.
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string>
+
+#include "objdiff/contents.h"
+#include "objdiff/names.h"
+#include "objdiff/sides.h"
+
+namespace qp::objdiff {
+namespace {
+
+using elf::AtomId;
+using Ids = std::vector<AtomId>;
+
+bool is_plain(std::string_view name) {
+  return name.find('.') == std::string_view::npos;
+}
+
+// Atoms of one stem, on both sides.
+struct Group {
+  Ids original, patched;
+};
+
+class Correlator {
+ public:
+  explicit Correlator(const Sides& sides) : sides_(sides) {
+    out_.original_of.resize(sides.patched.graph.atoms.size());
+    out_.patched_of.resize(sides.original.graph.atoms.size());
+    out_.ambiguous_original.resize(sides.original.graph.atoms.size());
+    out_.ambiguous_patched.resize(sides.patched.graph.atoms.size());
+  }
+  Correlation run();
+
+ private:
+  void pair_plain_names();
+  std::map<std::string, Group> group_rest(bool code) const;
+  void pair_functions();
+  void pair_anonymous();
+  bool pair_by_users(Group& group);
+  bool pair_by_position(Group& group);
+  void pair_by_content(Group& group);
+  std::set<AtomId> users(const Side& side, AtomId id) const;
+  bool pair_unique(Group& group, const std::vector<std::pair<AtomId, AtomId>>& edges);
+
+  bool is_original(const Side& side) const { return &side == &sides_.original; }
+  bool paired(const Side& side, AtomId id) const {
+    return (is_original(side) ? out_.patched_of : out_.original_of)[id].has_value();
+  }
+  bool compatible(AtomId o, AtomId p) const {
+    const elf::Atom &a = sides_.original.atom(o), &b = sides_.patched.atom(p);
+    return is_code(a) == is_code(b) && elf::is_tls(a.storage) == elf::is_tls(b.storage);
+  }
+  bool nameable(const Side& side, AtomId id) const {
+    return !side.is_private(id) && !side.is_init(id) &&
+           !side.graph.symbols[side.atom(id).symbol].anonymous;
+  }
+  void drop_paired(Group& group) const {
+    std::erase_if(group.original, [&](AtomId id) { return paired(sides_.original, id); });
+    std::erase_if(group.patched, [&](AtomId id) { return paired(sides_.patched, id); });
+  }
+
+  const Sides& sides_;
+  Correlation out_;
+};
+
+// Step 1. Aliases count too, so that a function which gets a second name is still itself.
+void Correlator::pair_plain_names() {
+  auto index = [&](const Side& side) {
+    std::map<std::string_view, std::set<AtomId>> names;
+    for (const elf::AtomSymbol& s : side.graph.symbols) {
+      if (s.atom && s.offset == 0 && !s.anonymous && is_plain(s.name) && nameable(side, *s.atom)) {
+        names[s.name].insert(*s.atom);
+      }
+    }
+    return names;
+  };
+  auto original = index(sides_.original), patched = index(sides_.patched);
+  // Own names first; aliases then only join what is still free.
+  for (bool aliases : {false, true}) {
+    for (const auto& [name, ids] : original) {
+      auto it = patched.find(name);
+      if (it == patched.end() || ids.size() != 1 || it->second.size() != 1) {
+        continue;
+      }
+      AtomId o = *ids.begin(), p = *it->second.begin();
+      bool own =
+          sides_.original.graph.name_of(o) == name && sides_.patched.graph.name_of(p) == name;
+      if ((own || aliases) && !out_.patched_of[o] && !out_.original_of[p] && compatible(o, p)) {
+        out_.pair(o, p);
+      }
+    }
+  }
+}
+
+std::map<std::string, Group> Correlator::group_rest(bool code) const {
+  std::map<std::string, Group> groups;
+  auto add = [&](const Side& side, Ids Group::*list) {
+    for (AtomId id = 0; id < side.graph.atoms.size(); ++id) {
+      const elf::Atom& a = side.atom(id);
+      if (is_code(a) == code && !paired(side, id) && nameable(side, id)) {
+        std::string key = stem(side.graph.name_of(id)) + (elf::is_tls(a.storage) ? " tls" : "");
+        (groups[key].*list).push_back(id);
+      }
+    }
+  };
+  add(sides_.original, &Group::original);
+  add(sides_.patched, &Group::patched);
+  std::erase_if(
+      groups, [](const auto& g) { return g.second.original.empty() || g.second.patched.empty(); });
+  return groups;
+}
+
+// Step 2.
+void Correlator::pair_functions() {
+  for (auto& [key, group] : group_rest(true)) {
+    if (group.original.size() == 1 && group.patched.size() == 1) {
+      out_.pair(group.original[0], group.patched[0]);
+      continue;
+    }
+    // Clones of one function: equal code first, where it is unique.
+    std::map<std::string_view, Group> by_code;
+    for (AtomId id : group.original) {
+      by_code[as_text(sides_.original.atom(id).bytes)].original.push_back(id);
+    }
+    for (AtomId id : group.patched) {
+      by_code[as_text(sides_.patched.atom(id).bytes)].patched.push_back(id);
+    }
+    for (const auto& [code, same] : by_code) {
+      if (same.original.size() == 1 && same.patched.size() == 1) {
+        out_.pair(same.original[0], same.patched[0]);
+      }
+    }
+    for (AtomId o : group.original) {
+      for (AtomId p : group.patched) {
+        if (!out_.patched_of[o] && !out_.original_of[p] &&
+            sides_.original.graph.name_of(o) == sides_.patched.graph.name_of(p)) {
+          out_.pair(o, p);
+        }
+      }
+    }
+  }
+}
+
+// Who uses `id`, as original ids of correlated named atoms.
+std::set<AtomId> Correlator::users(const Side& side, AtomId id) const {
+  std::set<AtomId> found, seen;
+  Ids open = {id};
+  while (!open.empty()) {
+    AtomId at = open.back();
+    open.pop_back();
+    for (AtomId user : side.referrers(at)) {
+      AtomId who = is_code(side.atom(user)) ? side.root(user) : user;
+      if (who == id || !seen.insert(who).second) {
+        continue;
+      }
+      if (paired(side, who)) {
+        found.insert(is_original(side) ? who : *out_.original_of[who]);
+      } else {
+        open.push_back(who);
+      }
+    }
+  }
+  return found;
+}
+
+// Pairs that are each other's only edge.
+bool Correlator::pair_unique(Group& group, const std::vector<std::pair<AtomId, AtomId>>& edges) {
+  std::map<AtomId, int> original, patched;
+  for (auto [o, p] : edges) {
+    ++original[o];
+    ++patched[p];
+  }
+  bool any = false;
+  for (auto [o, p] : edges) {
+    if (original[o] == 1 && patched[p] == 1) {
+      out_.pair(o, p);
+      any = true;
+    }
+  }
+  drop_paired(group);
+  return any;
+}
+
+// Step 3. First the same users, then a common one.
+bool Correlator::pair_by_users(Group& group) {
+  std::map<AtomId, std::set<AtomId>> users_of;
+  std::map<AtomId, Ids> used_by;
+  for (AtomId id : group.original) {
+    for (AtomId user : users_of[id] = users(sides_.original, id)) {
+      used_by[user].push_back(id);
+    }
+  }
+  std::vector<std::pair<AtomId, AtomId>> same, common;
+  for (AtomId p : group.patched) {
+    std::set<AtomId> who = users(sides_.patched, p), met;
+    for (AtomId user : who) {
+      for (AtomId o : used_by[user]) {
+        if (met.insert(o).second) {
+          common.emplace_back(o, p);
+          if (users_of[o] == who) {
+            same.emplace_back(o, p);
+          }
+        }
+      }
+    }
+  }
+  return pair_unique(group, same) || pair_unique(group, common);
+}
+
+// Step 3, second half: code that is byte-equal refers to them in the same order.
+bool Correlator::pair_by_position(Group& group) {
+  std::set<std::pair<AtomId, AtomId>> edges;
+  std::set<AtomId> patched(group.patched.begin(), group.patched.end());
+  for (AtomId o : group.original) {
+    for (AtomId user : sides_.original.referrers(o)) {
+      auto successor = out_.patched_of[user];
+      if (!successor) {
+        continue;
+      }
+      const elf::Atom &a = sides_.original.atom(user), &b = sides_.patched.atom(*successor);
+      if (a.bytes != b.bytes || a.refs.size() != b.refs.size()) {
+        continue;
+      }
+      for (size_t n = 0; n < a.refs.size(); ++n) {
+        auto to = sides_.patched.target(b.refs[n]);
+        if (sides_.original.target(a.refs[n]) == o && a.refs[n].at == b.refs[n].at &&
+            a.refs[n].addend == b.refs[n].addend && to && patched.contains(*to)) {
+          edges.emplace(o, *to);
+        }
+      }
+    }
+  }
+  return pair_unique(group, {edges.begin(), edges.end()});
+}
+
+// Step 4.
+void Correlator::pair_by_content(Group& group) {
+  std::map<std::pair<size_t, std::string_view>, Group> same;
+  auto add = [&](const Side& side, const Ids& ids, Ids Group::*list) {
+    for (AtomId id : ids) {
+      const elf::Atom& a = side.atom(id);
+      if (is_read_only(a)) {
+        (same[{a.refs.size(), as_text(a.bytes)}].*list).push_back(id);
+      }
+    }
+  };
+  add(sides_.original, group.original, &Group::original);
+  add(sides_.patched, group.patched, &Group::patched);
+  for (const auto& [key, ids] : same) {
+    for (size_t n = 0; n < std::min(ids.original.size(), ids.patched.size()); ++n) {
+      out_.pair(ids.original[n], ids.patched[n]);
+    }
+  }
+  drop_paired(group);
+}
+
+// Code and writable data without a name: by section and order, if their number there is the same.
+void Correlator::pair_anonymous() {
+  std::map<std::string_view, Group> groups;
+  auto add = [&](const Side& side, Ids Group::*list) {
+    for (AtomId id = 0; id < side.graph.atoms.size(); ++id) {
+      if (side.graph.symbols[side.atom(id).symbol].anonymous && !side.is_private(id) &&
+          !side.is_init(id)) {
+        (groups[side.atom(id).section].*list).push_back(id);
+      }
+    }
+  };
+  add(sides_.original, &Group::original);
+  add(sides_.patched, &Group::patched);
+  for (const auto& [section, group] : groups) {
+    bool even = group.original.size() == group.patched.size();
+    for (size_t n = 0; even && n < group.original.size(); ++n) {
+      even = sides_.original.atom(group.original[n]).size ==
+             sides_.patched.atom(group.patched[n]).size;
+    }
+    for (size_t n = 0; even && n < group.original.size(); ++n) {
+      out_.pair(group.original[n], group.patched[n]);
+    }
+  }
+}
+
+Correlation Correlator::run() {
+  pair_plain_names();
+  pair_functions();
+  pair_anonymous();
+  auto groups = group_rest(false);
+  // clang's f.aaa names function and variable; alone on both sides it is as good as a plain name.
+  for (auto& [key, group] : groups) {
+    if (group.original.size() == 1 && group.patched.size() == 1) {
+      const std::string& name = sides_.original.graph.name_of(group.original[0]);
+      if (name == sides_.patched.graph.name_of(group.patched[0]) && stem(name) == name &&
+          compatible(group.original[0], group.patched[0])) {
+        out_.pair(group.original[0], group.patched[0]);
+        drop_paired(group);
+      }
+    }
+  }
+  for (bool again = true; again;) {
+    again = false;
+    for (auto& [key, group] : groups) {
+      if (!group.original.empty() && !group.patched.empty()) {
+        again = pair_by_users(group) || pair_by_position(group) || again;
+      }
+    }
+  }
+  for (auto& [key, group] : groups) {
+    pair_by_content(group);
+    if (group.original.empty() || group.patched.empty()) {
+      continue;
+    }
+    for (AtomId o : group.original) {
+      out_.ambiguous_original[o] = elf::is_writable(sides_.original.atom(o).storage);
+    }
+    for (AtomId p : group.patched) {
+      out_.ambiguous_patched[p] = elf::is_writable(sides_.patched.atom(p).storage);
+    }
+  }
+  return std::move(out_);
+}
+
+}  // namespace
+
+Correlation correlate(const Sides& sides) {
+  return Correlator(sides).run();
+}
+
+}  // namespace qp::objdiff

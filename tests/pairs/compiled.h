@@ -1,0 +1,38 @@
+// C sources compiled as qpatch build does it, and the diff of two of them.
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/report.h"
+#include "objdiff/diff.h"
+
+namespace qp::pairs {
+
+struct Compiler {
+  std::string name;                // "gcc-12"
+  std::vector<std::string> flags;  // "-O2", "-fPIC"
+  std::string text() const;        // "gcc-12 -O2 -fPIC"
+};
+
+// Every compiler × optimisation × position independence that the tests go through.
+const std::vector<Compiler>& all_compilers();
+
+// The object's bytes. Throws Error with the compiler's words if it fails. `labels`: keep local
+// labels, as qpatch build does.
+Bytes compile(const Compiler& compiler, const std::string& source, bool labels = true);
+
+struct Outcome {
+  Report report;
+  objdiff::Diff diff;
+  std::set<std::string> names(objdiff::Fate fate) const;
+  std::set<std::string> refusal_ids() const;
+  std::set<std::string> included() const;  // names, private data as "…"
+  std::set<std::string> bound() const;
+  std::string text() const;  // all of it, for messages
+};
+Outcome diff_objects(Bytes original, Bytes patched);
+
+}  // namespace qp::pairs

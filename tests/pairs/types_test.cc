@@ -1,0 +1,132 @@
+// Layouts of types and prototypes, from the debug information of two objects.
+
+#include <gtest/gtest.h>
+
+#include "compiled.h"
+#include "elf/file.h"
+#include "objdiff/type_layout.h"
+
+namespace qp::pairs {
+namespace {
+
+Report compared(const std::string& original, const std::string& patched, const Compiler& compiler) {
+  Report report;
+  objdiff::compare_types(elf::File::parse(compile(compiler, original), "original.o"),
+                         elf::File::parse(compile(compiler, patched), "patched.o"), report);
+  return report;
+}
+
+// The ids and places that were refused, the same for every compiler and DWARF version.
+std::string refused(const std::string& original, const std::string& patched) {
+  std::string all;
+  for (const Compiler& c :
+       {Compiler{"gcc-12", {"-g"}}, Compiler{"gcc-12", {"-g", "-gdwarf-4", "-gz"}},
+        Compiler{"clang-14", {"-g", "-O2"}}}) {
+    Report report = compared(original, patched, c);
+    EXPECT_EQ(report.warnings().size(), 0u);
+    std::string text;
+    for (const Refusal& r : report.refusals()) {
+      text += r.id + ":" + r.where + ": " + r.detail + "\n";
+    }
+    if (all.empty() || c.name == "gcc-12") {
+      all = text;
+    } else {
+      EXPECT_EQ(text, all) << c.text();
+    }
+  }
+  return all;
+}
+
+const char* const kUser =
+    "struct node *keep; int size(struct node *n) { return sizeof *n + n->value; }";
+std::string with(const std::string& type) {
+  return type + "\n" + kUser;
+}
+
+// Claim: a struct that grew is refused by name, and the member is named.
+TEST(Types, StructGrew) {
+  std::string text = refused(with("struct node { int value; struct node *next; };"),
+                             with("struct node { int value; struct node *next; long extra; };"));
+  EXPECT_EQ(text, "type-layout:node: struct node: member extra is new (size 16 → 24)\n");
+}
+
+// Claim: members that swap places are refused though the size is the same.
+TEST(Types, MembersSwapped) {
+  EXPECT_NE(refused(with("struct node { int value; int other; };"),
+                    with("struct node { int other; int value; };"))
+                .find("gone or moved"),
+            std::string::npos);
+}
+
+// Claim: a bit field that gets wider is refused.
+TEST(Types, BitFieldWider) {
+  EXPECT_EQ(
+      refused(with("struct node { unsigned value : 3, b : 5; };"),
+              with("struct node { unsigned value : 4, b : 4; };")),
+      "type-layout:node: struct node: member value: offset 0, bit 0, 3 bits → offset 0, bit 0, "
+      "4 bits\n");
+}
+
+// Claim: a change inside an anonymous member shows in the named type around it.
+TEST(Types, AnonymousInside) {
+  EXPECT_NE(refused(with("struct node { int value; union { int a; char b; } u; };"),
+                    with("struct node { int value; union { int a; char *b; } u; };"))
+                .find("node"),
+            std::string::npos);
+}
+
+// Claim: an anonymous type is known by its typedef.
+TEST(Types, AnonymousTypedef) {
+  std::string a = "typedef struct { int x; } point; int f(point *p) { return p->x; }";
+  std::string b = "typedef struct { char *x; } point; int f(point *p) { return !p->x; }";
+  EXPECT_NE(refused(a, b).find("type-layout:point"), std::string::npos);
+}
+
+// Claim: a new enumerator is fine, one whose value moved is refused.
+TEST(Types, Enumerators) {
+  std::string user = "; enum color c; int f(void) { return c; }";
+  EXPECT_EQ(refused("enum color { RED, BLUE }" + user, "enum color { RED, BLUE, GREEN }" + user),
+            "");
+  EXPECT_EQ(refused("enum color { RED, BLUE, LAST }" + user,
+                    "enum color { RED, BLUE, GREEN, LAST }" + user),
+            "type-layout:color: enum color: the value LAST is 3, not 2\n");
+}
+
+// Claim: new types, renamed typedefs and comments change nothing.
+TEST(Types, Harmless) {
+  EXPECT_EQ(refused(with("typedef int number; struct node { number value; };"),
+                    with("typedef int integer; struct fresh { int x; } fresh;\n"
+                         "struct node { integer value; };")),
+            "");
+}
+
+// Claim: the prototype of an external function is compared, that of a static one is not.
+TEST(Types, Prototypes) {
+  std::string text = refused("int f(int a) { return a; }", "int f(int a, int b) { return a + b; }");
+  EXPECT_EQ(text, "prototype-changed:f: int (int) → int (int, int)\n");
+  EXPECT_EQ(refused("static __attribute__((used)) int f(int a) { return a; }",
+                    "static __attribute__((used)) int f(int a, int b) { return a + b; }"),
+            "");
+}
+
+// Claim: a type is waived by its name.
+TEST(Types, Waiver) {
+  Report report({"type-layout:node"});
+  Compiler c{"gcc-12", {"-g"}};
+  objdiff::compare_types(
+      elf::File::parse(compile(c, with("struct node { int value; };")), "original.o"),
+      elf::File::parse(compile(c, with("struct node { int value; int b; };")), "patched.o"),
+      report);
+  EXPECT_TRUE(report.clean());
+  EXPECT_EQ(report.waived().size(), 1u);
+}
+
+// Claim: without debug information it says that nothing was compared.
+TEST(Types, NoDebugInformation) {
+  Report report =
+      compared("int f(void) { return 1; }", "int f(void) { return 1; }", {"gcc-12", {}});
+  EXPECT_EQ(report.warnings().size(), 1u);
+}
+
+}  // namespace
+}  // namespace qp::pairs
