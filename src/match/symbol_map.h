@@ -1,0 +1,119 @@
+// What a target says about its own symbols: .symtab with FILE scopes, .dynsym, PLT stubs, and what
+// ld.so writes into its data.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/address.h"
+#include "elf/file.h"
+
+namespace qp::match {
+
+enum class Source : uint8_t { SymTab, DynSym, Plt, Proof };
+
+struct MapEntry {
+  std::string name;
+  std::string file;    // FILE scope (as in the FILE symbol) of a local symbol, else ""
+  uint32_t scope = 0;  // number of the FILE scope, since two files can have one name; 0: global
+  LinkAddr address;    // TLS: st_value, an offset in the TLS block
+  uint64_t size = 0;
+  elf::SymbolType type = elf::SymbolType::NoType;
+  elf::SymbolBind bind = elf::SymbolBind::Local;
+  Source source = Source::SymTab;
+};
+
+// An imported function's stub, or an imported symbol's GOT slot. One per name and version; a
+// nameless one per IFUNC that the target resolves for itself.
+struct ImportEntry {
+  std::string name, version;
+  LinkAddr stub;  // 0 if there is none
+  LinkAddr slot;  // 0 if there is none; of several the one that is filled when the program starts
+  LinkAddr own;   // where the target itself defines it (IFUNC: the resolver); 0: it does not
+  bool ifunc = false;  // what the slot gets is the result of the resolver at `own`
+};
+
+// What ld.so writes to a place of the target when it starts.
+struct DynamicValue {
+  enum class Kind : uint8_t {
+    Address,       // bias + address
+    Import,        // address of imports()[import] + addend
+    TpOffset,      // offset from the thread pointer: of import + addend, or addend in this module
+    ModuleId,      // TLS module number of import, or of this module
+    ModuleOffset,  // offset in the TLS block of the module, as TpOffset
+    Descriptor,    // two words of a TLS descriptor, as TpOffset
+    Other,         // COPY, or something this table does not understand
+  } kind = Kind::Other;
+  LinkAddr at;
+  LinkAddr address;
+  std::optional<uint32_t> import;
+  int64_t addend = 0;
+};
+
+class SymbolMap {
+ public:
+  SymbolMap() = default;
+  // `debug` may hold the .symtab that `target` lost (same build-id), or be nullptr.
+  static SymbolMap from_file(const elf::File& target, const elf::File* debug = nullptr);
+  static SymbolMap from_entries(std::vector<MapEntry> entries, std::vector<ImportEntry> imports,
+                                bool has_symtab);
+
+  const std::vector<MapEntry>& entries() const { return entries_; }  // by address
+  const std::vector<ImportEntry>& imports() const { return imports_; }
+  bool has_symtab() const { return has_symtab_; }
+  bool is_static() const { return is_static_; }  // nothing can be imported
+
+  std::vector<const MapEntry*> named(std::string_view name) const;  // all of that exact name
+  // All whose name is equal but for the numbers of the compiler (names.h), exact names first.
+  std::vector<const MapEntry*> similar(std::string_view name) const;
+  std::vector<const MapEntry*> at(LinkAddr address) const;      // all that start there, not TLS
+  const MapEntry* function_containing(LinkAddr address) const;  // by [address, +size)
+  // First entry of type Func/NoType (text) that starts above `address`; bounds padding.
+  std::optional<LinkAddr> next_symbol_after(LinkAddr address) const;
+  const ImportEntry* import_named(std::string_view name) const;
+  const ImportEntry* import_by_stub(LinkAddr stub) const;
+  const ImportEntry* import_by_slot(LinkAddr slot) const;
+  const DynamicValue* dynamic_value_at(LinkAddr place) const;
+  // What the program headers say; true if there are none to ask (from_entries).
+  bool is_constant(LinkRange range) const;  // nothing of it is written after the start
+  bool is_writable(LinkAddr at) const;
+  bool is_executable(LinkAddr at) const;
+  // Numbers of the FILE scopes named `file` (base name comparison), ascending.
+  std::vector<uint32_t> scopes_named(std::string_view file) const;
+
+ private:
+  using HashIndex = std::vector<std::pair<uint64_t, uint32_t>>;     // (hash, index), sorted
+  using AddressIndex = std::vector<std::pair<LinkAddr, uint32_t>>;  // (address, index), sorted
+
+  void read_segments(const elf::File& file);
+  void read_symbols(const elf::File& file);
+  void read_dynamic_symbols(const elf::File& file);
+  void read_relocations(const elf::File& file);                            // imports.cc
+  void read_stubs(const elf::File& file);                                  // imports.cc
+  uint32_t import_index(std::string_view name, std::string_view version);  // imports.cc
+  void make_indexes();
+
+  std::vector<MapEntry> entries_;
+  std::vector<ImportEntry> imports_;
+  std::vector<DynamicValue> dynamic_;                     // by place
+  std::vector<std::pair<std::string, uint32_t>> scopes_;  // (base name, number), sorted
+  HashIndex plain_names_;                                 // into entries_
+  AddressIndex functions_;                                // into entries_: with a size
+  std::vector<LinkAddr> function_ends_;                   // greatest end up to there
+  std::vector<LinkAddr> text_starts_;
+  AddressIndex stubs_, slots_;                    // into imports_
+  std::map<std::string, uint32_t> import_names_;  // "name" NUL "version"
+  struct Region {
+    LinkRange range;
+    bool writable, executable;
+  };
+  std::vector<Region> regions_;  // PT_LOAD
+  std::vector<LinkRange> relro_;
+  bool has_symtab_ = false, is_static_ = false;
+};
+
+}  // namespace qp::match
