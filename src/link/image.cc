@@ -1,0 +1,218 @@
+// Links a patch: from atoms to a file that processes map.
+//
+// The result serves three readers at once. The process executes it, so the bytes must be right at
+// one distance from the target and the same for every process with that distance. Tools open it
+// (gdb by add-symbol-file, perf and core dumps through the mapping), so it is an ordinary ELF file
+// with segments, sections, symbols, unwind tables and a build-id, and its addresses are those of
+// the target's address space: with the target's load bias everything falls into place. And qpatch
+// finds it again: its name is the hash of its content, so equal images are one file in the page
+// cache.
+//
+// The build-id is computed over the whole file with the build-id's own bytes zero. It covers what
+// can't be seen in memory too (symbols), so that two images of one build-id are one file.
+//
+// A patch that can't be linked appends findings; what was built so far is thrown away by the
+// caller.
+
+#include "link/image.h"
+
+#include <charconv>
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "elf/object_writer.h"
+#include "link/frames.h"
+#include "link/layout.h"
+#include "link/relocate.h"
+
+namespace qp::link {
+namespace {
+
+struct PartStyle {
+  std::string_view name;
+  elf::SectionType type;
+  uint64_t flags;
+};
+
+PartStyle style_of(Part part) {
+  constexpr auto kBits = elf::SectionType::ProgBits;
+  switch (part) {
+    case kNote:
+      return {".note.gnu.build-id", elf::SectionType::Note, elf::kAlloc};
+    case kEhFrameHdr:
+      return {".eh_frame_hdr", kBits, elf::kAlloc};
+    case kEhFrame:
+      return {".eh_frame", kBits, elf::kAlloc};
+    case kRodata:
+      return {".rodata", kBits, elf::kAlloc};
+    case kText:
+      return {".text", kBits, elf::kAlloc | elf::kExec};
+    case kRegistry:
+      return {".qpatch.registry", kBits, elf::kAlloc | elf::kWrite};
+    case kGot:
+      return {".got", kBits, elf::kAlloc | elf::kWrite};
+    case kDataRelRo:
+      return {".data.rel.ro", kBits, elf::kAlloc | elf::kWrite};
+    case kData:
+      return {".data", kBits, elf::kAlloc | elf::kWrite};
+    case kBss:  // not .bss, since its zeros are in the file
+      return {".qpatch.bss", kBits, elf::kAlloc | elf::kWrite};
+    case kParts:
+      break;
+  }
+  throw Bug("no such part of an image");
+}
+
+FileOffset offset_of(const Layout& layout, LinkAddr address) {
+  return FileOffset(address.value - layout.base.value);
+}
+
+// Section numbers (from 1) of the parts that are there.
+using SectionNumbers = std::array<uint32_t, kParts>;
+
+SectionNumbers add_sections(elf::OutFile& file, const Layout& layout, Content& content) {
+  SectionNumbers numbers{};
+  for (uint8_t i = 0; i < kParts; ++i) {
+    auto part = static_cast<Part>(i);
+    const Area& area = layout.parts[part];
+    if (area.size == 0) {
+      continue;
+    }
+    PartStyle style = style_of(part);
+    elf::OutSection section;
+    section.name = style.name;
+    section.type = style.type;
+    section.flags = style.flags;
+    section.alignment = area.alignment;
+    section.entry_size = part == kGot ? kSlotSize : 0;
+    section.address = area.address;
+    section.offset = offset_of(layout, area.address);
+    section.content = std::move(content.parts[part]);
+    QP_ASSERT(section.content.size() == area.size);
+    file.sections.push_back(std::move(section));
+    numbers[part] = static_cast<uint32_t>(file.sections.size());
+  }
+  return numbers;
+}
+
+// Segments are whole pages; the writer fills the file up to their ends with zeros, so that what
+// follows in the file (symbols, headers) is not to be seen in memory.
+void add_segments(elf::OutFile& file, const Layout& layout) {
+  for (const ImageSegment& s : layout.segments) {
+    file.segments.push_back({elf::SegmentType::Load, s.flags, s.offset, s.address, s.memory_size,
+                             s.memory_size, kPageSize});
+  }
+  auto add = [&](elf::SegmentType type, Part part) {
+    const Area& area = layout.parts[part];
+    if (area.size != 0) {
+      file.segments.push_back({type, elf::kSegR, offset_of(layout, area.address), area.address,
+                               area.size, area.size, 4});
+    }
+  };
+  add(elf::SegmentType::Note, kNote);
+  add(elf::SegmentType::GnuEhFrame, kEhFrameHdr);
+  file.segments.push_back(
+      {elf::SegmentType::GnuStack, elf::kSegR | elf::kSegW, FileOffset(0), LinkAddr(0), 0, 0, 16});
+}
+
+void add_symbols(elf::OutFile& file, const format::Patch& patch, const Layout& layout,
+                 const SectionNumbers& numbers) {
+  for (const elf::AtomSymbol& symbol : patch.fresh.symbols) {
+    if (!symbol.atom || symbol.anonymous) {
+      continue;
+    }
+    elf::OutSymbol out;
+    out.name = symbol.name;
+    out.value = (layout.atoms[*symbol.atom] + symbol.offset).value;
+    out.size = symbol.size;
+    out.type = symbol.type;
+    out.bind = symbol.bind;
+    out.visibility = symbol.visibility;
+    out.section = numbers[layout.part_of[*symbol.atom]];
+    file.symbols.push_back(std::move(out));
+  }
+  for (elf::AtomSymbolId import : layout.slots.veneers) {
+    elf::OutSymbol out;
+    out.name = patch.fresh.symbols[import].name + ".veneer";
+    out.value = layout.veneer(import).value;
+    out.size = kVeneerSize;
+    out.type = elf::SymbolType::Func;
+    out.section = numbers[kText];
+    file.symbols.push_back(std::move(out));
+  }
+}
+
+std::string stamp_build_id(Bytes& file) {
+  std::string id = content_hash(file).substr(0, kBuildIdSize * 2);
+  for (size_t i = 0; i < kBuildIdSize; ++i) {
+    uint8_t byte = 0;
+    const char* digits = id.data() + 2 * i;
+    std::from_chars(digits, digits + 2, byte, 16);
+    store(ByteSpan(file), kHeaderRoom + kNoteBuildIdAt + i, byte);
+  }
+  return id;
+}
+
+}  // namespace
+
+bool needs_low_2g(const format::Patch& patch) {
+  for (const elf::Atom& atom : patch.fresh.atoms) {
+    for (const elf::Ref& ref : atom.refs) {
+      bool absolute32 = ref.type == elf::RelocType::R32 || ref.type == elf::RelocType::R32S;
+      if (absolute32 && patch.fresh.symbols[ref.symbol].atom) {
+        return true;
+      }
+    }
+  }
+  return false;
+}
+
+uint64_t image_size(const format::Patch& patch, uint64_t registry_size) {
+  Report ignored;  // link_image reports it
+  return lay_out(patch, LinkAddr(0), registry_size, ignored).range.size();
+}
+
+Image link_image(const format::Patch& patch, LinkAddr base, uint64_t registry_size,
+                 Report& report) {
+  const Layout layout = lay_out(patch, base, registry_size, report);
+  Content content = make_content(patch, layout, report);
+
+  const Area& eh_frame = layout.parts[kEhFrame];
+  const Area& eh_frame_hdr = layout.parts[kEhFrameHdr];
+  FrameTables frames = write_frames(
+      described_ranges(patch, layout), eh_frame.address, eh_frame_hdr.address,
+      [&](const elf::Ref& ref, bool indirect, std::string_view function) {
+        return find_frame_pointer(patch, layout, ref, indirect, function, report);
+      },
+      report);
+  content.parts[kEhFrame] = std::move(frames.eh_frame);
+  content.parts[kEhFrameHdr] = std::move(frames.eh_frame_hdr);
+  content.parts[kNote] = elf::encode_note("GNU", elf::kNoteBuildId, Bytes(kBuildIdSize));
+  content.parts[kRegistry].resize(registry_size);
+
+  elf::OutFile file;
+  file.type = elf::FileType::SharedObject;
+  SectionNumbers numbers = add_sections(file, layout, content);
+  add_segments(file, layout);
+  add_symbols(file, patch, layout, numbers);
+
+  Image image;
+  image.file = elf::write_file(file);
+  image.build_id = stamp_build_id(image.file);
+  image.range = layout.range;
+  image.segments = layout.segments;
+  image.fills = std::move(content.fills);
+  image.registry = {layout.parts[kRegistry].address,
+                    layout.parts[kRegistry].address + registry_size};
+  for (uint32_t i = 0; i < patch.replaced.size(); ++i) {
+    const elf::AtomId id = patch.replaced[i].new_function;
+    QP_ASSERT(id < patch.fresh.atoms.size());
+    const LinkAddr start = layout.atoms[id];
+    image.new_functions.push_back(
+        {patch.replaced[i].name, {start, start + patch.fresh.atoms[id].size}, i});
+  }
+  return image;
+}
+
+}  // namespace qp::link

@@ -1,0 +1,82 @@
+// A patch linked for one place relative to its target: a well-formed ELF file that processes map.
+// Addresses in an image are LinkAddr of the *target*: the image is mapped with the target's load
+// bias, so the distance to the target is fixed and its text is the same in every process.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/address.h"
+#include "base/bytes.h"
+#include "base/report.h"
+#include "format/patch.h"
+
+namespace qp::link {
+
+// A value that differs per process, written into the image's writable pages when it is staged.
+struct Fill {
+  enum class Kind : uint8_t {
+    Address,  // bias + address (of the target or of the image), 8 bytes
+    Import,   // address of `import` in the process + addend, 8 bytes
+  } kind = Kind::Address;
+  LinkAddr at;          // 8-byte field in a writable segment of the image
+  LinkAddr address;     // Kind::Address, addend included
+  uint32_t import = 0;  // Kind::Import: symbol id in Patch::fresh
+  int64_t addend = 0;
+};
+
+struct ImageSegment {
+  LinkAddr address;          // page-aligned
+  uint64_t memory_size = 0;  // page-aligned
+  FileOffset offset;         // page-aligned; segments are file-backed whole (bss pages are zeros)
+  uint32_t flags = 0;        // final protection: elf::kSegR | kSegW | kSegX, never W and X
+};
+
+// Bytes to be written over the entry of a replaced function.
+struct Detour {
+  std::string function;
+  LinkAddr at;     // after endbr64, if there is one
+  LinkAddr to;     // new function in the image
+  Bytes expected;  // the target's bytes that will be overwritten (from the file or live memory)
+  Bytes jump;      // e9 rel32
+};
+
+struct Image {
+  Bytes file;
+  std::string build_id;  // content hash, also the file's name in the store
+  LinkRange range;       // all segments
+  std::vector<ImageSegment> segments;
+  std::vector<Fill> fills;  // by `at`
+  LinkRange registry;       // reserved room in a writable segment, zero in the file
+  struct Function {
+    std::string name;
+    LinkRange range;
+    uint32_t replaced;
+  };
+  std::vector<Function> new_functions;  // per Patch::replaced, same order: where the new one is
+};
+
+// True if code or data of the patch holds 32-bit absolute addresses of things that the image itself
+// contains: then the image must lie in the low 2 GiB (PlacementRequest::low_2g).
+bool needs_low_2g(const format::Patch& patch);
+
+// Bytes that the image will need in memory at most; for choosing a place.
+uint64_t image_size(const format::Patch& patch, uint64_t registry_size);
+
+// Links at `base` (page-aligned; of a PIE it may lie below address 0, that is, wrap). Findings:
+// reloc-unsupported, reloc-unknown, reloc-range, symbol-unbound, tls-unsupported,
+// object-unsupported. With findings in the report the image is not to be used. Throws
+// Error{bad-file} for an inconsistent patch.
+Image link_image(const format::Patch& patch, LinkAddr base, uint64_t registry_size, Report& report);
+
+// `e9 rel32` at `at` to `to`; Bug if out of range.
+Bytes encode_jump(LinkAddr at, LinkAddr to);
+
+// Where the jump goes: skips endbr64 at the entry. Refuses ("function-short") if the 5 bytes would
+// leave the function and run into something that is not padding. `code` are the target's bytes
+// from `entry` on (at least 32 where mapped), `size` the function's size, `next` the next symbol.
+std::optional<Detour> plan_detour(const std::string& function, LinkAddr entry, uint64_t size,
+                                  ByteView code, LinkAddr to, std::optional<LinkAddr> next,
+                                  Report& report);
+
+}  // namespace qp::link

@@ -1,0 +1,90 @@
+// Where everything of a patch goes in its image. Private to link.
+#pragma once
+
+#include <array>
+#include <map>
+#include <vector>
+
+#include "base/address.h"
+#include "base/report.h"
+#include "elf/atom.h"
+#include "format/patch.h"
+#include "link/frames.h"
+#include "link/image.h"
+
+namespace qp::link {
+
+// The sections of an image in the order of their addresses.
+enum Part : uint8_t {
+  kNote,
+  kEhFrameHdr,
+  kEhFrame,
+  kRodata,  // R--, behind the ELF header
+  kText,    // R-X
+  kRegistry,
+  kGot,
+  kDataRelRo,
+  kData,
+  kBss,
+  kParts  // RW-
+};
+constexpr bool is_writable(Part part) {
+  return part >= kRegistry;
+}
+
+struct Area {
+  LinkAddr address;
+  uint64_t size = 0, alignment = 1;
+};
+
+// GOT slots and veneers, numbered in the order in which the patch's references ask for them.
+struct Slots {
+  std::vector<elf::AtomSymbolId> words;  // hold the symbol's address
+  std::vector<elf::AtomSymbolId> tls;    // hold the symbol's offset from the thread pointer
+  std::vector<elf::AtomSymbolId> veneers;
+  std::map<elf::AtomSymbolId, size_t> word_of, tls_of, veneer_of;
+};
+
+inline constexpr uint64_t kVeneerSize = 8, kSlotSize = 8;
+
+struct Layout {
+  LinkAddr base;
+  std::array<Area, kParts> parts;
+  std::vector<LinkAddr> atoms;  // per atom of the patch
+  std::vector<Part> part_of;    // per atom of the patch
+  Slots slots;
+  LinkAddr veneers;                    // start of them, in kText
+  std::vector<ImageSegment> segments;  // those that are not empty
+  LinkRange range;
+
+  LinkAddr slot(elf::AtomSymbolId symbol) const {
+    return parts[kGot].address + slots.word_of.at(symbol) * kSlotSize;
+  }
+  LinkAddr tls_slot(elf::AtomSymbolId symbol) const {
+    return parts[kGot].address + (slots.words.size() + slots.tls_of.at(symbol)) * kSlotSize;
+  }
+  LinkAddr veneer(elf::AtomSymbolId symbol) const {
+    return veneers + slots.veneer_of.at(symbol) * kVeneerSize;
+  }
+};
+
+// Findings: object-unsupported, tls-unsupported. Throws Error{bad-file} if the patch is absurdly
+// large. The size of the range does not depend on `base`.
+Layout lay_out(const format::Patch& patch, LinkAddr base, uint64_t registry_size, Report& report);
+
+// Room for the ELF header and the program headers at the start of the image.
+inline constexpr uint64_t kHeaderRoom = 512;
+// Of .note.gnu.build-id: 12 bytes header, "GNU\0", 20 bytes.
+inline constexpr uint64_t kNoteSize = 36, kNoteBuildIdAt = 16, kBuildIdSize = 20;
+
+// The unwind entries of the image: those of the patch's functions, then that of the veneers.
+// Valid as long as `patch` lives.
+std::vector<DescribedRange> described_ranges(const format::Patch& patch, const Layout& layout);
+
+// How a personality routine or LSDA is reached; `layout` supplies the addresses. Findings:
+// reloc-unsupported, symbol-unbound.
+FramePointer find_frame_pointer(const format::Patch& patch, const Layout& layout,
+                                const elf::Ref& ref, bool indirect, std::string_view function,
+                                Report& report);
+
+}  // namespace qp::link
