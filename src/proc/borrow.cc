@@ -1,0 +1,404 @@
+// Running a system call in somebody else's thread, and leaving no trace in it.
+//
+// The thread is stopped where it happens to be, in user mode or asleep in a system call. Its state
+// is saved, all signals are blocked, and its instruction pointer is set on a `syscall` instruction
+// that the process has anyway (the vdso has one). PTRACE_SYSCALL takes it to the entry of the call
+// and to its exit: no instruction of the program runs, no byte of its memory is written.
+//
+// Where the way back is hard:
+//   - A sleeping call that was interrupted ends with a private code (rax = −512 …) which the kernel
+//     turns into a restart on the way out of its signal handling, looking at rax and orig_rax. That
+//     look is taken behind an event stop, and *not* behind a syscall-exit stop. So after the last
+//     call the thread is interrupted and continued once more: it reaches the event stop before it
+//     can execute anything, and there the saved registers are put back. At a syscall-exit stop,
+//     −516 would come out of nanosleep as a result.
+//   - Calls that don't restart by themselves get the treatment of interrupted_call.cc.
+//   - SIGSTOP can't be blocked. If it comes in the midst it is held back and sent again at the end.
+//     A thread of a process that is stopped already can be borrowed: the kernel remembers the group
+//     stop and the thread returns into it at the detach.
+//   - A signal that was about to be delivered when we came is delivered first; we borrow the thread
+//     at the first instruction of its handler.
+//   - In a restartable sequence the kernel has to see the thread return there or abort it. Another
+//     thread is taken, or a later moment.
+//
+// What must not run: under a seccomp filter the call could kill the process. PTRACE_O_SUSPEND_
+// SECCOMP sets filters aside as long as we are attached; where we may not, the answer is an Error
+// and no call is tried. Likewise with syscall user dispatch, which has no such switch.
+//
+// While the registers are borrowed, the death of qpatch would leave the thread behind the `syscall`
+// instruction with registers that mean nothing. PTRACE_O_EXITKILL would make it worse. The window
+// is kept short: callers prepare everything before take() (docs/limits.md).
+
+#include "proc/borrow.h"
+
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "proc/interrupted_call.h"
+#include "proc/procfs.h"
+#include "proc/saved_thread.h"
+#include "proc/tracee.h"
+
+namespace qp::proc {
+namespace {
+
+using namespace std::chrono_literals;
+
+// For a thread that runs or waits for a processor. It is not held up by our waiting, and on an
+// overloaded host it needs the time; giving up would leave it attached.
+constexpr auto kStopPatience = 2s;
+// For one in uninterruptible sleep that has to be let go; then it is left behind.
+constexpr auto kGrace = 50ms;
+constexpr auto kReapPatience = 50ms;
+constexpr auto kSleepingPatience = 3ms;
+constexpr auto kCallPatience = 5s;
+constexpr int kRounds = 3;
+constexpr int kStopsInARow = 64;  // signal stops before an event stop, in a storm
+constexpr int kRestarts = 100;
+
+constexpr uint64_t kUserCode64 = 0x33;  // __USER_CS: not in 32-bit code
+// TF 8, DF 10, NT 14, AC 18.
+constexpr uint64_t kFlagsToClear = 1u << 8 | 1u << 10 | 1u << 14 | 1u << 18;
+
+// 0f 05  syscall
+std::optional<LiveAddr> find_syscall(const Memory& memory, LiveRange range) {
+  constexpr uint64_t kChunk = 64 << 10;
+  Bytes bytes(std::min(range.size(), kChunk));
+  for (LiveAddr at = range.start; at + 1 < range.end;) {
+    size_t want = std::min<uint64_t>(bytes.size(), static_cast<uint64_t>(range.end - at));
+    size_t got = memory.read_some(at, ByteSpan(bytes).first(want));
+    constexpr std::array kSyscall = {std::byte{0x0f}, std::byte{0x05}};
+    auto end = bytes.begin() + static_cast<std::ptrdiff_t>(got);
+    auto hit = std::search(bytes.begin(), end, kSyscall.begin(), kSyscall.end());
+    if (hit != end) {
+      return at + static_cast<uint64_t>(hit - bytes.begin());
+    }
+    if (got < want || got < 2) {
+      return std::nullopt;
+    }
+    at += got - 1;  // the pattern may lie across the chunk's end
+  }
+  return std::nullopt;
+}
+
+std::optional<LiveAddr> find_syscall(const Process& process) {
+  std::vector<Mapping> code = process.mappings();
+  // [vsyscall] is emulated: nothing can be executed there but its three entries.
+  std::erase_if(code, [](const Mapping& m) { return !m.executable || m.name == "[vsyscall]"; });
+  auto rank = [](const Mapping& m) {
+    return m.name == "[vdso]" ? 0 : m.name.find("/libc") != std::string::npos ? 1 : 2;
+  };
+  std::stable_sort(code.begin(), code.end(),
+                   [&](const Mapping& a, const Mapping& b) { return rank(a) < rank(b); });
+  for (const Mapping& m : code) {
+    if (auto at = find_syscall(process.memory(), m.range)) {
+      return at;
+    }
+  }
+  return std::nullopt;
+}
+
+bool resume(__ptrace_request how, pid_t tid, int signal) {
+  return ::ptrace(how, tid, nullptr, static_cast<long>(signal)) == 0;
+}
+
+bool is_event(const Stop& stop) {
+  return stop.kind == Stop::Kind::Event || stop.kind == Stop::Kind::Group;
+}
+
+// Interrupts a seized thread and waits for its event stop; signals on the way are delivered. What
+// other kind the last stop was, if there was none.
+Stop stop_thread(pid_t pid, pid_t tid) {
+  auto start = Clock::now();
+  interrupt(tid);
+  Stop stop = wait_for_stop(pid, tid, start + kStopPatience, start + kSleepingPatience);
+  for (int i = 0; stop.kind == Stop::Kind::Signal && i < kStopsInARow; ++i) {
+    interrupt(tid);  // a signal stop has used up the first one (ptrace_stop clears it)
+    resume(PTRACE_CONT, tid, stop.signal);
+    stop = wait_for_stop(pid, tid, start + kStopPatience, start + kSleepingPatience);
+  }
+  return stop;
+}
+
+// Lets go of a thread in whatever stop, unchanged.
+void let_go(pid_t pid, pid_t tid, const Stop& stop) {
+  if (!stop.stopped()) {
+    if (stop.kind == Stop::Kind::Gone) {
+      return;
+    }
+    auto now = Clock::now();
+    Stop late = wait_for_stop(pid, tid, now + kStopPatience, now + kGrace);
+    if (late.stopped()) {
+      let_go(pid, tid, late);
+    } else if (late.kind != Stop::Kind::Gone) {
+      Stragglers::add(pid, tid);
+    }
+    return;
+  }
+  GeneralRegisters registers;
+  if (get_registers(tid, registers) && would_return_eintr(registers)) {
+    restart_unless_signalled(pid, tid, registers, stop.signal);
+  }
+  detach(tid, stop.signal);
+}
+
+}  // namespace
+
+struct Borrowed::State {
+  pid_t pid = 0, tid = 0;
+  LiveAddr syscall_at;
+  SavedThread saved;
+  enum class At { Event, Syscall, Unknown, Dead } at = At::Event;
+  int stop_signal = 0;  // SIGSTOP that came in the midst
+
+  Error died() const {
+    return Error("system", "a system call in", fmt::format("thread {} of process {}", tid, pid),
+                 "the thread died");
+  }
+  Stop wait_call();
+  void run_to_syscall_stop();
+  void reach_event_stop();
+};
+
+// The next stop that is not one of the kind that can always come.
+Stop Borrowed::State::wait_call() {
+  for (;;) {
+    auto deadline = Clock::now() + kCallPatience;
+    Stop stop = wait_for_stop(pid, tid, deadline, deadline);
+    if (stop.kind == Stop::Kind::Signal && stop.signal == SIGSTOP) {
+      stop_signal = SIGSTOP;
+    } else if (!is_event(stop)) {
+      return stop;
+    }
+    resume(PTRACE_SYSCALL, tid, 0);
+  }
+}
+
+void Borrowed::State::run_to_syscall_stop() {
+  at = At::Unknown;
+  if (!resume(PTRACE_SYSCALL, tid, 0)) {
+    at = At::Dead;
+    throw died();
+  }
+  Stop stop = wait_call();
+  switch (stop.kind) {
+    case Stop::Kind::Syscall:
+      at = At::Syscall;
+      return;
+    case Stop::Kind::Gone:
+    case Stop::Kind::Vanished:
+    case Stop::Kind::Exiting:
+      at = At::Dead;
+      throw died();
+    case Stop::Kind::None:
+      throw Error("unresponsive", "a system call in",
+                  fmt::format("thread {} of process {}", tid, pid), "it does not end",
+                  ExitCode::Busy);
+    default:
+      at = At::Syscall;  // give_back() takes it from here as from a syscall stop
+      throw Error("system", "a system call in", fmt::format("thread {} of process {}", tid, pid),
+                  fmt::format("the thread got signal {}", stop.signal));
+  }
+}
+
+// From a syscall stop (or out of a call that did not end) to one where registers may be put back.
+// Waits as long as it takes: a thread with borrowed registers can't be left alone.
+void Borrowed::State::reach_event_stop() {
+  if (at == At::Event || at == At::Dead) {
+    return;
+  }
+  bool stopped = at == At::Syscall;
+  for (;;) {
+    interrupt(tid);
+    if (stopped && !resume(PTRACE_CONT, tid, 0)) {
+      at = At::Dead;
+      return;
+    }
+    auto deadline = Clock::now() + kCallPatience;
+    Stop stop = wait_for_stop(pid, tid, deadline, deadline);
+    stopped = stop.stopped();
+    if (is_event(stop)) {
+      at = At::Event;
+      return;
+    }
+    if (!stopped && stop.kind != Stop::Kind::None) {
+      at = At::Dead;
+      return;
+    }
+    if (stop.kind == Stop::Kind::Signal && stop.signal == SIGSTOP) {
+      stop_signal = SIGSTOP;
+    }
+  }
+}
+
+Borrowed::Borrowed() : state_(std::make_unique<State>()) {}
+Borrowed::Borrowed(Borrowed&&) noexcept = default;
+Borrowed::~Borrowed() {
+  give_back();
+}
+pid_t Borrowed::tid() const {
+  return state_ ? state_->tid : 0;
+}
+
+std::optional<Borrowed> Borrowed::take(const Process& process) {
+  pid_t pid = process.pid();
+  Stragglers::sweep(pid);
+  auto syscall_at = find_syscall(process);
+  if (!syscall_at) {
+    return std::nullopt;
+  }
+  std::optional<Error> obstacle;  // thrown if no other thread is free of it
+
+  auto try_thread = [&](pid_t tid) -> std::optional<Borrowed> {
+    auto status = read_task_status(pid, tid);
+    if (!status) {
+      return std::nullopt;
+    }
+    SeizeResult seized = seize(pid, tid, PTRACE_O_TRACESYSGOOD);
+    if (seized == SeizeResult::Traced) {
+      throw traced_error(pid, tid);
+    }
+    if (seized != SeizeResult::Seized) {
+      return std::nullopt;
+    }
+    StopTimer timer;
+    Stop stop = stop_thread(pid, tid);
+    if (!is_event(stop)) {
+      let_go(pid, tid, stop);
+      return std::nullopt;
+    }
+    auto refuse = [&](const char* why) {
+      obstacle = Error("seccomp", "can't run system calls in", fmt::format("process {}", pid), why,
+                       ExitCode::NoMatch);
+    };
+    auto saved = SavedThread::save(tid);
+    bool fit = saved && saved->registers.cs == kUserCode64 && saved->registers.rip != 0 &&
+               saved->registers.rsp != 0 && process.alive() &&
+               !in_restartable_sequence(tid, saved->registers, process.memory());
+    if (fit && dispatches_system_calls(tid)) {
+      refuse("its system calls are dispatched to itself (PR_SET_SYSCALL_USER_DISPATCH)");
+      fit = false;
+    }
+    if (fit && status->seccomp != 0 &&
+        ::ptrace(PTRACE_SETOPTIONS, tid, nullptr,
+                 PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP) != 0) {
+      refuse("it has a seccomp filter, and setting that aside takes CAP_SYS_ADMIN");
+      fit = false;
+    }
+    if (!fit || !block_all_signals(tid)) {
+      let_go(pid, tid, stop);
+      return std::nullopt;
+    }
+    Borrowed out;
+    out.state_->pid = pid;
+    out.state_->tid = tid;
+    out.state_->syscall_at = *syscall_at;
+    out.state_->saved = std::move(*saved);
+    return out;
+  };
+
+  for (int round = 0; round < kRounds && process.alive(); ++round) {
+    std::vector<pid_t> others;
+    for (pid_t tid : process.threads()) {
+      auto stat = read_task_stat(pid, tid);
+      if (!stat || stat->dead() || stat->kernel_only() || stat->state == 'D') {
+        continue;
+      }
+      if (stat->state != 'S') {
+        others.push_back(tid);  // a sleeping thread is missed least
+        continue;
+      }
+      if (auto out = try_thread(tid)) {
+        return out;
+      }
+    }
+    for (pid_t tid : others) {
+      if (auto out = try_thread(tid)) {
+        return out;
+      }
+    }
+  }
+  if (obstacle) {
+    throw Error(*obstacle);
+  }
+  return std::nullopt;
+}
+
+int64_t Borrowed::call(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e,
+                       uint64_t f) {
+  QP_ASSERT(state_);
+  State& s = *state_;
+  if (s.at == State::At::Dead) {
+    throw s.died();
+  }
+  QP_ASSERT(s.at != State::At::Unknown);
+  StopTimer timer;
+  GeneralRegisters registers = s.saved.registers;
+  registers.rax = static_cast<uint64_t>(number);
+  registers.rdi = a;
+  registers.rsi = b;
+  registers.rdx = c;
+  registers.r10 = d;
+  registers.r8 = e;
+  registers.r9 = f;
+  registers.rip = s.syscall_at.value;
+  registers.orig_rax = ~uint64_t{0};  // nothing to be restarted
+  registers.eflags &= ~kFlagsToClear;
+  for (int i = 0; i < kRestarts; ++i) {
+    if (!set_registers(s.tid, registers)) {
+      s.at = State::At::Dead;
+      throw s.died();
+    }
+    s.run_to_syscall_stop();
+    // An older kernel (before v5.3) does not tell; then the stop is taken for what it should be.
+    __ptrace_syscall_info info{};
+    QP_ASSERT(
+        ::ptrace(PTRACE_GET_SYSCALL_INFO, s.tid, sizeof info, &info) <= 0 ||
+        (info.op == PTRACE_SYSCALL_INFO_ENTRY && info.entry.nr == static_cast<uint64_t>(number)));
+    s.run_to_syscall_stop();
+    GeneralRegisters after;
+    if (!get_registers(s.tid, after)) {
+      s.at = State::At::Dead;
+      throw s.died();
+    }
+    auto result = static_cast<int64_t>(after.rax);
+    // ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND: a stop came in between; nothing was done.
+    if (result > -512 || result < -514) {
+      return result;
+    }
+  }
+  throw Error("unresponsive", "a system call in",
+              fmt::format("thread {} of process {}", s.tid, s.pid),
+              "it is interrupted all the time", ExitCode::Busy);
+}
+
+void Borrowed::give_back() noexcept {
+  if (!state_) {
+    return;
+  }
+  State& s = *state_;
+  StopTimer timer;
+  s.reach_event_stop();
+  if (s.at == State::At::Event && s.saved.restore(s.tid)) {
+    if (would_return_eintr(s.saved.registers)) {
+      restart_unless_signalled(s.pid, s.tid, s.saved.registers, 0);
+    }
+    detach(s.tid, 0);
+    if (s.stop_signal != 0) {
+      ::kill(s.pid, s.stop_signal);
+    }
+  } else if (s.at != State::At::Event) {
+    reap(s.tid, Clock::now() + kReapPatience);
+  }
+  state_.reset();
+}
+
+}  // namespace qp::proc

@@ -1,0 +1,40 @@
+// Borrows one thread of a process for a few system calls and gives it back as it was: general
+// registers, vector state, signal mask, the system call it was in. Nothing is written to its stack,
+// no function of the process is called; only the `syscall` instruction in code that is already
+// there (vdso, libc) is executed.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "proc/process.h"
+
+namespace qp::proc {
+
+class Borrowed {
+ public:
+  // Nullopt: the process or every suitable thread is gone, or none can be borrowed now. Throws
+  // Error{traced}, Error{seccomp} (a filter or syscall user dispatch that can't be set aside),
+  // Error{system}. The other threads run on. `process` has to outlive this, and all calls come from
+  // the thread of ours that took it (ptrace's rule).
+  static std::optional<Borrowed> take(const Process& process);
+  Borrowed(Borrowed&&) noexcept;
+  Borrowed& operator=(Borrowed&&) = delete;
+  ~Borrowed();  // gives back
+  // Restores everything and detaches. Never throws; a thread that died meanwhile is forgotten.
+  void give_back() noexcept;
+
+  // Raw system call in the process: result, or −errno. For calls that don't sleep: one that waits
+  // with a timeout would overwrite what the kernel remembers of the thread's own. Throws
+  // Error{system} if the thread died, Error{unresponsive} if the call does not end.
+  int64_t call(long number, uint64_t a = 0, uint64_t b = 0, uint64_t c = 0, uint64_t d = 0,
+               uint64_t e = 0, uint64_t f = 0);
+  pid_t tid() const;
+
+ private:
+  Borrowed();
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace qp::proc

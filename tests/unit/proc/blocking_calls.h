@@ -1,0 +1,26 @@
+// Every kind of system call that a thread sleeps in, with what ends it.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <sys/types.h>
+
+namespace qp::test {
+
+struct BlockingCall {
+  std::string name;
+  long number = 0;                                   // SYS_*
+  std::function<long()> body;                        // in the victim: result or −errno; blocks
+  std::function<void(pid_t pid, pid_t tid)> finish;  // in the test; empty: ends by its timeout
+  long expected = 0;
+};
+
+// Made before the victim is forked, since both use the same descriptors. Calls that this kernel
+// does not have are left out.
+std::vector<BlockingCall> blocking_calls();
+
+void ignore_signal(int);  // a handler that does nothing
+
+}  // namespace qp::test

@@ -1,0 +1,109 @@
+#include "proc/process.h"
+
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <thread>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "victim.h"
+
+namespace qp::proc {
+namespace {
+
+using test::state_of;
+using test::until;
+using test::Victim;
+
+std::string error_code(pid_t pid) {
+  try {
+    Process::open(pid);
+    return "";
+  } catch (const Error& e) {
+    return e.code();
+  }
+}
+
+// Claim: a number that is no process is Error{no-process}, also that of a thread and of a zombie.
+TEST(Process, NoSuchProcess) {
+  EXPECT_EQ(error_code(0x3fffffff), "no-process");
+  EXPECT_EQ(error_code(-1), "no-process");
+  pid_t zombie = ::fork();
+  if (zombie == 0) {
+    ::_exit(0);
+  }
+  until([&] { return state_of(zombie, zombie) == 'Z'; }, "it is dead");
+  EXPECT_EQ(error_code(zombie), "no-process");
+  ::waitpid(zombie, nullptr, 0);
+  test::Shared<std::atomic<pid_t>> thread;
+  Victim victim([&](const auto& ready) {
+    std::thread([&] {
+      *thread = test::this_tid();
+      test::just_sleep(ready);
+    }).join();
+  });
+  EXPECT_EQ(error_code(*thread), "no-process");
+}
+
+// Claim: `alive` ends with the process, before anybody has waited for it.
+TEST(Process, AliveEndsWithTheProcess) {
+  Victim victim(test::just_sleep);
+  Process process = Process::open(victim.pid());
+  EXPECT_TRUE(process.alive());
+  ::kill(victim.pid(), SIGKILL);
+  until([&] { return !process.alive(); }, "it is dead");
+  EXPECT_TRUE(process.mappings().empty());
+  EXPECT_TRUE(process.modules().empty());
+}
+
+// Claim: the program's name is its file's, and thread names are shown with what is unprintable
+// escaped.
+TEST(Process, Names) {
+  Victim victim([](const auto& ready) {
+    ::prctl(PR_SET_NAME, "a\033) R 1\nb");
+    test::just_sleep(ready);
+  });
+  Process process = Process::open(victim.pid());
+  EXPECT_EQ(process.program(), std::filesystem::read_symlink("/proc/self/exe").filename().string());
+  EXPECT_EQ(process.thread_name(victim.pid()), "a\\033) R 1\\012b");
+  EXPECT_EQ(process.threads(), std::vector<pid_t>{victim.pid()});
+  EXPECT_EQ(process.tracer(), std::nullopt);
+  EXPECT_TRUE(process.same_mount_namespace());
+}
+
+// Claim: a process with a dead group leader is seen through the threads that live.
+TEST(Process, DeadGroupLeader) {
+  Victim victim([](const auto& ready) {
+    std::thread([&] { test::just_sleep(ready); }).detach();
+    ::syscall(SYS_exit, 0);
+  });
+  until([&] { return state_of(victim.pid(), victim.pid()) == 'Z'; }, "the leader is dead");
+  Process process = Process::open(victim.pid());
+  EXPECT_TRUE(process.alive());
+  EXPECT_EQ(process.program(), std::filesystem::read_symlink("/proc/self/exe").filename().string());
+  EXPECT_FALSE(process.mappings().empty());
+  std::vector<Module> modules = process.modules();
+  ASSERT_FALSE(modules.empty());
+  EXPECT_NE(modules[0].file, nullptr);
+  std::array<std::byte, 4> magic;
+  EXPECT_TRUE(process.memory().try_read(modules[0].range.start, magic));
+  EXPECT_TRUE(process.same_mount_namespace());
+  EXPECT_THAT(all_processes(), testing::Contains(victim.pid()));
+}
+
+// Claim: all_processes lists us and no kernel thread.
+TEST(Process, AllProcesses) {
+  std::vector<pid_t> all = all_processes();
+  EXPECT_TRUE(std::is_sorted(all.begin(), all.end()));
+  EXPECT_THAT(all, testing::Contains(::getpid()));
+  EXPECT_THAT(all, testing::Not(testing::Contains(2)));  // kthreadd, where it is seen at all
+}
+
+}  // namespace
+}  // namespace qp::proc
