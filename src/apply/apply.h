@@ -1,0 +1,66 @@
+// The transaction: plan, stage, freeze, check, commit or roll back. All or nothing per process.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "apply/registry.h"
+#include "base/report.h"
+#include "format/patch.h"
+#include "proc/process.h"
+
+namespace qp::apply {
+
+struct Options {
+  std::chrono::milliseconds timeout{10'000};  // how long to try while a thread is inside
+  std::filesystem::path image_store = "/run/qpatch/images";
+  bool map_from_memfd = false;  // also chosen by itself where the process can't open the store
+};
+
+// A thread that keeps a process busy.
+struct BusyThread {
+  pid_t tid = 0;
+  std::string name;                 // comm
+  std::string function;             // the replaced function it is in
+  std::vector<std::string> frames;  // "0x5581… compose_dec_ttl+0x1f", innermost first
+  std::string reason;               // "return address on the stack", "stack could not be unwound: …"
+  int seen = 1;                     // in how many attempts
+};
+
+enum class Verdict {
+  Patched, AlreadyApplied, Reverted, NotApplied, Patchable /* check */, Busy, Unpatchable, Gone,
+};
+
+struct Outcome {
+  pid_t pid = 0;
+  std::string program;
+  Verdict verdict = Verdict::Unpatchable;
+  std::string patch_id;
+  size_t functions = 0;
+  std::chrono::nanoseconds pause{};      // of the freeze that succeeded
+  std::chrono::nanoseconds longest_pause{};
+  int attempts = 0;
+  std::vector<Refusal> refusals;         // Unpatchable
+  std::vector<BusyThread> busy;          // Busy
+  std::vector<std::string> notes;        // "image kept mapped: …"
+};
+
+// Findings end in the Outcome; failures are thrown (Error). Every one is all or nothing.
+Outcome apply(pid_t pid, const format::Patch& patch, const Options& options);
+Outcome check(pid_t pid, const format::Patch& patch, const Options& options);  // never writes
+Outcome revert(pid_t pid, const std::string& patch_id, const Options& options);
+
+// What the registries in the process say (and what reading them back finds wrong).
+struct Applied {
+  Registry registry;
+  bool intact = true;            // detours are what the registry says
+  std::vector<std::string> faults;
+};
+std::vector<Applied> list(const proc::Process& process);
+// Who is inside the replaced functions of an applied patch (or would be, of one not applied), now.
+std::vector<BusyThread> stacks(pid_t pid, const std::vector<LiveRange>& ranges);
+
+}  // namespace qp::apply

@@ -1,0 +1,142 @@
+// `apply` as one straight line: plan, stage, freeze, check, commit.
+//
+// Up to the commit the process is as it was, but for an image that nothing refers to; a Staged that
+// is not kept unmaps it. The commit itself is a few 5-byte writes while every thread stands still:
+// registry to `committing`, detours, read back, registry to `applied`. What can fail there (a write
+// that the kernel refuses) is undone before the threads run again.
+
+#include <ctime>
+
+#include <fmt/format.h>
+
+#include "apply/apply.h"
+#include "apply/plan.h"
+#include "apply/registries.h"
+#include "apply/stage.h"
+#include "apply/switch.h"
+#include "base/fault.h"
+
+namespace qp::apply {
+namespace {
+
+std::vector<CodeWrite> detour_writes(const Plan& plan) {
+  std::vector<CodeWrite> writes;
+  for (const link::Detour& d : plan.detours) {
+    writes.push_back({d.function, plan.module().bias(d.at), d.expected, d.jump});
+  }
+  return writes;
+}
+
+void commit(const proc::Memory& memory, const Plan& plan, const std::vector<CodeWrite>& writes) {
+  write_state(memory, plan.registry_at, State::Committing);
+  try {
+    fault_point("commit.begun");
+    write_code(memory, writes, "commit.detour");
+  } catch (...) {
+    write_state(memory, plan.registry_at, plan.reuse ? State::Reverted : State::Staged);
+    throw;
+  }
+  Bytes now;
+  append(now, static_cast<int64_t>(std::time(nullptr)));
+  memory.write(plan.registry_at + kAppliedAtOffset, now);
+  write_state(memory, plan.registry_at, State::Applied);
+}
+
+bool is_applied(const proc::Process& process, const std::string& patch_id) {
+  for (const Applied& a : list(process)) {
+    if (a.registry.patch_id == patch_id && a.registry.state == State::Applied) {
+      if (!a.intact) {
+        throw Refused({{"registry-damaged", patch_id, a.faults.front()}});
+      }
+      return true;
+    }
+  }
+  return false;
+}
+
+Outcome begin(const proc::Process& process, const format::Patch& patch) {
+  Outcome outcome{.pid = process.pid(), .program = process.program(), .patch_id = patch.id()};
+  outcome.functions = patch.replaced.size();
+  return outcome;
+}
+
+void apply_plan(const proc::Process& process, const Plan& plan, const Options& options,
+                Outcome& outcome) {
+  std::vector<CodeWrite> writes = detour_writes(plan);
+  fault_point("plan.done");
+  Staged staged = Staged::stage(process, plan, options);
+  fault_point("stage.done");
+  Switched switched =
+      switch_over(process, plan.old_code, options, outcome,
+                  [&](const proc::Frozen&) { commit(process.memory(), plan, writes); });
+  switch (switched) {
+    case Switched::Done:
+      staged.keep();
+      outcome.verdict = Verdict::Patched;
+      break;
+    case Switched::Busy:
+      outcome.verdict = Verdict::Busy;
+      break;
+    case Switched::Gone:
+      staged.keep();
+      outcome.verdict = Verdict::Gone;
+      break;
+  }
+}
+
+// A failure against a process that is gone is not a failure.
+template <class Work>
+Outcome guarded(pid_t pid, const std::string& patch_id, Work work) {
+  std::optional<proc::Process> process;
+  Outcome outcome{.pid = pid, .patch_id = patch_id};
+  try {
+    process = proc::Process::open(pid);
+    outcome.program = process->program();
+    work(*process, outcome);
+  } catch (const Refused& r) {
+    outcome.verdict = Verdict::Unpatchable;
+    outcome.refusals = r.findings();
+  } catch (const Error&) {
+    if (!process || process->alive()) {
+      throw;
+    }
+    outcome.verdict = Verdict::Gone;
+  }
+  return outcome;
+}
+
+}  // namespace
+
+Outcome apply(pid_t pid, const format::Patch& patch, const Options& options) {
+  return guarded(pid, patch.id(), [&](const proc::Process& process, Outcome& outcome) {
+    outcome = begin(process, patch);
+    if (is_applied(process, outcome.patch_id)) {
+      outcome.verdict = Verdict::AlreadyApplied;
+      return;
+    }
+    Report report;
+    std::optional<Plan> plan = make_plan(process, patch, report);
+    report.checkpoint();
+    apply_plan(process, *plan, options, outcome);
+  });
+}
+
+Outcome check(pid_t pid, const format::Patch& patch, const Options& options) {
+  return guarded(pid, patch.id(), [&](const proc::Process& process, Outcome& outcome) {
+    outcome = begin(process, patch);
+    if (is_applied(process, outcome.patch_id)) {
+      outcome.verdict = Verdict::AlreadyApplied;
+      return;
+    }
+    Report report;
+    std::optional<Plan> plan = make_plan(process, patch, report);
+    report.checkpoint();
+    Switched switched =
+        switch_over(process, plan->old_code, options, outcome, [](const proc::Frozen&) {});
+    outcome.verdict = switched == Switched::Done   ? Verdict::Patchable
+                      : switched == Switched::Busy ? Verdict::Busy
+                                                   : Verdict::Gone;
+  });
+}
+
+}  // namespace qp::apply

@@ -1,0 +1,217 @@
+// The stack check.
+//
+// No thread may have its program counter or a return address inside the code that is replaced (P6).
+// While the process is frozen, every microsecond counts, so the check has two stages. First every
+// word from the stack pointer to the end of the stack's mapping is compared with the ranges: no
+// false negatives whatever the frames look like, and it costs a bulk read. A hit may be a stale
+// word that an earlier call left behind; only for threads with a hit the frames are unwound by CFI
+// to tell. If the trace does not reach a known outermost frame, the word stands: busy.
+//
+// Unwind tables take milliseconds to load, which must not happen while the process stands still. So
+// a hit without tables makes the caller thaw, load them, and freeze again.
+//
+// The mapping bounds the stack, never RLIMIT_STACK: reading the limit's 8 MiB per thread is how one
+// peer freezes 64 threads for 0.3 s. Maps are read just before the freeze; a stack pointer that
+// they don't explain makes us read them again.
+//
+// A thread that runs kernel code only (io_uring or vhost worker) has no user stack and is left out.
+// A thread whose stack pointer is in no writable mapping can't be checked: busy.
+
+#include "apply/occupancy.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "match/symbol_map.h"
+
+namespace qp::apply {
+namespace {
+
+// Registers in DWARF order (psABI figure 3.36).
+unwind::Registers dwarf_registers(const proc::GeneralRegisters& r) {
+  unwind::Registers out;
+  out.values = {r.rax, r.rdx, r.rcx, r.rbx, r.rsi, r.rdi, r.rbp, r.rsp, r.r8,
+                r.r9,  r.r10, r.r11, r.r12, r.r13, r.r14, r.r15, r.rip};
+  return out;
+}
+
+bool inside_any(const std::vector<LiveRange>& ranges, LiveAddr address) {
+  return std::any_of(ranges.begin(), ranges.end(),
+                     [&](LiveRange r) { return r.contains(address); });
+}
+
+}  // namespace
+
+StackCheck::StackCheck(const proc::Process& process, std::vector<LiveRange> ranges)
+    : process_(process), ranges_(std::move(ranges)) {}
+
+void StackCheck::prepare() {
+  mappings_ = process_.mappings();
+  std::sort(mappings_.begin(), mappings_.end(),
+            [](const auto& a, const auto& b) { return a.range.start < b.range.start; });
+  stacks_.reserve(1024);
+  stack_bytes_.reserve(size_t{4} << 20);
+}
+
+void StackCheck::prepare_unwinding() {
+  modules_.clear();
+  for (const proc::Module& m : process_.modules()) {
+    std::shared_ptr<const elf::CfiTable> cfi;
+    if (m.file) {
+      try {
+        cfi = std::make_shared<elf::CfiTable>(elf::CfiTable::from_file(m.file));
+      } catch (const Error&) {
+        cfi = nullptr;  // frames of this module can't be unwound: they count as busy
+      }
+    }
+    for (LiveRange r : m.executable) {
+      modules_.push_back({m.path, r, m.bias, cfi});
+    }
+  }
+  std::sort(modules_.begin(), modules_.end(),
+            [](const auto& a, const auto& b) { return a.range.start < b.range.start; });
+  can_unwind_ = true;
+}
+
+std::optional<LiveRange> StackCheck::stack_mapping(LiveAddr sp) const {
+  auto it = std::upper_bound(mappings_.begin(), mappings_.end(), sp,
+                             [](LiveAddr a, const auto& m) { return a < m.range.start; });
+  if (it == mappings_.begin() || !(--it)->range.contains(sp) || !it->readable) {
+    return std::nullopt;
+  }
+  return it->range;
+}
+
+bool StackCheck::read_stacks(const proc::Frozen& frozen) {
+  stacks_.clear();
+  size_t total = 0;
+  bool maps_are_fresh = false;
+  for (size_t i = 0; i < frozen.threads().size(); ++i) {
+    const proc::StoppedThread& thread = frozen.threads()[i];
+    if (thread.kernel_only) {
+      continue;
+    }
+    LiveAddr sp(align_down(thread.registers.rsp, 8));
+    auto mapping = stack_mapping(sp);
+    if (!mapping && !maps_are_fresh) {
+      prepare();  // a stack that grew, or a thread that was born after the maps were read
+      maps_are_fresh = true;
+      mapping = stack_mapping(sp);
+    }
+    if (!mapping) {
+      inside_.push_back({thread.tid, LiveAddr(thread.registers.rip), {},
+                         fmt::format("its stack pointer {:#x} is in no mapping", sp.value)});
+      continue;
+    }
+    auto size = static_cast<size_t>(mapping->end - sp);
+    stacks_.push_back({i, sp, total, size});
+    total += size;
+  }
+  stack_bytes_.resize(total);
+  std::vector<proc::Memory::Piece> pieces;
+  pieces.reserve(stacks_.size());
+  for (const Stack& s : stacks_) {
+    pieces.push_back({s.at, ByteSpan(stack_bytes_).subspan(s.offset, s.size)});
+  }
+  return process_.memory().read_pieces(pieces);
+}
+
+void StackCheck::unwind_thread(const proc::StoppedThread& thread) {
+  auto trace = unwind::trace(dwarf_registers(thread.registers), process_.memory(), modules_);
+  Inside found{.tid = thread.tid};
+  for (const unwind::Frame& f : trace.frames) {
+    found.frames.push_back(f.pc);
+    // A return address lies behind its call, which may be the last instruction of the function.
+    LiveAddr where = f.is_return_address ? f.pc - 1 : f.pc;
+    if (found.reason.empty() && inside_any(ranges_, where)) {
+      found.at = where;
+      found.reason = f.is_return_address ? "it will return into the function" : "it runs in it";
+    }
+  }
+  if (found.reason.empty() && !trace.complete) {
+    found.at = trace.frames.empty() ? LiveAddr(thread.registers.rip) : trace.frames.back().pc;
+    found.reason = fmt::format("its stack holds an address of the function and can't be unwound "
+                               "to its end: {}",
+                               trace.stopped);
+  }
+  if (!found.reason.empty()) {
+    inside_.push_back(std::move(found));
+  }
+}
+
+void StackCheck::rehearse() {
+  std::vector<proc::StoppedThread> hits = std::move(hits_);
+  for (const proc::StoppedThread& thread : hits) {
+    unwind_thread(thread);
+  }
+  inside_.clear();
+}
+
+StackCheck::Answer StackCheck::look(const proc::Frozen& frozen) {
+  inside_.clear();
+  hits_.clear();
+  if (!read_stacks(frozen)) {
+    // One of them could not be read whole; find out which, one by one.
+    for (const Stack& s : stacks_) {
+      if (process_.memory().read_some(s.at, ByteSpan(stack_bytes_).subspan(s.offset, s.size)) !=
+          s.size) {
+        inside_.push_back({frozen.threads()[s.thread].tid, s.at, {}, "its stack can't be read"});
+      }
+    }
+  }
+  for (const Stack& s : stacks_) {
+    const proc::StoppedThread& thread = frozen.threads()[s.thread];
+    LiveAddr pc(thread.registers.rip);
+    bool hit = inside_any(ranges_, pc) ||
+               !unwind::scan_words(ByteView(stack_bytes_).subspan(s.offset, s.size), ranges_)
+                    .empty();
+    if (!hit) {
+      continue;
+    }
+    hits_.push_back(thread);
+    if (can_unwind_) {
+      unwind_thread(thread);
+    }
+  }
+  if (!can_unwind_ && !hits_.empty()) {
+    return Answer::NeedsUnwind;
+  }
+  return inside_.empty() ? Answer::Clear : Answer::Busy;
+}
+
+std::vector<BusyThread> describe(const proc::Process& process, const std::vector<Inside>& inside,
+                                 const std::vector<proc::Module>& modules) {
+  std::vector<std::pair<const proc::Module*, match::SymbolMap>> maps;
+  for (const proc::Module& m : modules) {
+    if (m.file) {
+      maps.emplace_back(&m, match::SymbolMap::from_file(*m.file));
+    }
+  }
+  auto name = [&](LiveAddr address, bool with_offset) {
+    for (const auto& [module, map] : maps) {
+      if (!module->range.contains(address)) {
+        continue;
+      }
+      LinkAddr at = module->bias(address);
+      if (const match::MapEntry* e = map.function_containing(at)) {
+        return with_offset ? fmt::format("{}+{:#x}", e->name, at - e->address) : e->name;
+      }
+      return fmt::format("{}+{:#x}", module->path.substr(module->path.rfind('/') + 1), at.value);
+    }
+    return std::string("?");
+  };
+  std::vector<BusyThread> out;
+  for (const Inside& i : inside) {
+    BusyThread b{.tid = i.tid, .reason = i.reason};
+    b.name = process.thread_name(i.tid);
+    b.function = name(i.at, false);
+    for (LiveAddr f : i.frames) {
+      b.frames.push_back(fmt::format("{:#x} {}", f.value, name(f, true)));
+    }
+    out.push_back(std::move(b));
+  }
+  return out;
+}
+
+}  // namespace qp::apply

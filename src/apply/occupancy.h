@@ -1,0 +1,70 @@
+// Who is inside: which threads of a frozen process would run, or return into, given code.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "apply/apply.h"
+#include "proc/freeze.h"
+#include "unwind/unwind.h"
+
+namespace qp::apply {
+
+// What a look at the stacks of a frozen process gave. Values only: it can be interpreted after the
+// process runs again.
+struct Inside {
+  pid_t tid = 0;
+  LiveAddr at;                   // inside: the program counter, or the call that will return there
+  std::vector<LiveAddr> frames;  // innermost first, as far as unwound
+  std::string reason;
+};
+
+class StackCheck {
+ public:
+  // `ranges`: sorted, disjoint (normalise()).
+  StackCheck(const proc::Process& process, std::vector<LiveRange> ranges);
+
+  // Reads maps and reserves memory; call right before freezing.
+  void prepare();
+  // Loads unwind tables for all modules; slow (milliseconds), so never called while frozen.
+  void prepare_unwinding();
+  // Unwinds the threads that hit in the last look(), as they were then, and forgets the outcome: so
+  // that the tables are warm (read, parsed, paged in) when it counts.
+  void rehearse();
+  bool can_unwind() const { return can_unwind_; }
+
+  enum class Answer {
+    Clear,       // nobody is inside
+    Busy,        // somebody is, see inside()
+    NeedsUnwind  // a word on a stack hits, and prepare_unwinding() was not called yet
+  };
+  Answer look(const proc::Frozen& frozen);
+  const std::vector<Inside>& inside() const { return inside_; }
+
+ private:
+  struct Stack {
+    size_t thread;
+    LiveAddr at;
+    size_t offset, size;  // in stack_bytes_
+  };
+  bool read_stacks(const proc::Frozen& frozen);
+  std::optional<LiveRange> stack_mapping(LiveAddr sp) const;
+  void unwind_thread(const proc::StoppedThread& thread);
+
+  const proc::Process& process_;
+  std::vector<LiveRange> ranges_;
+  std::vector<proc::Mapping> mappings_;
+  std::vector<unwind::CodeModule> modules_;
+  std::vector<Stack> stacks_;
+  Bytes stack_bytes_;
+  std::vector<Inside> inside_;
+  std::vector<proc::StoppedThread> hits_;  // of the last look()
+  bool can_unwind_ = false;
+};
+
+// For the report: names of threads and functions, looked up while the process runs.
+std::vector<BusyThread> describe(const proc::Process& process, const std::vector<Inside>& inside,
+                                 const std::vector<proc::Module>& modules);
+
+}  // namespace qp::apply

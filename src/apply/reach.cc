@@ -1,0 +1,91 @@
+// A conservative scan for pointers into an image, for P9: any aligned word whose value lies in the
+// image counts as a pointer. The dead part of a stack (below the red zone of its thread's stack
+// pointer) is left out: it is full of old return addresses, and is never read before it is written.
+//
+// Only resident pages are read; reading others would make them resident.
+
+#include "apply/reach.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "proc/pagemap.h"
+#include "unwind/unwind.h"
+
+namespace qp::apply {
+namespace {
+
+constexpr uint64_t kRedZone = 128;  // psABI 3.2.2
+// Even asking which pages of a larger mapping are resident takes too long for a frozen process.
+constexpr uint64_t kLargestMapping = uint64_t{1} << 30;
+
+bool register_holds(const proc::StoppedThread& thread, LiveRange image) {
+  const proc::GeneralRegisters& r = thread.registers;
+  for (uint64_t value : {r.r15, r.r14, r.r13, r.r12, r.rbp, r.rbx, r.r11, r.r10, r.r9, r.r8, r.rax,
+                         r.rcx, r.rdx, r.rsi, r.rdi, r.rip}) {
+    if (image.contains(LiveAddr(value))) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// The part of `mapping` that is alive: all of it, or from the lowest live stack pointer in it.
+LiveRange live_part(const proc::Mapping& mapping, const proc::Frozen& frozen) {
+  LiveAddr lowest = mapping.range.end;
+  for (const proc::StoppedThread& t : frozen.threads()) {
+    LiveAddr sp(t.registers.rsp);
+    if (!t.kernel_only && mapping.range.contains(sp)) {
+      lowest = std::min(lowest, sp);
+    }
+  }
+  if (lowest == mapping.range.end) {
+    return mapping.range;
+  }
+  LiveAddr start(align_down(lowest.value - kRedZone, 8));
+  return {std::max(start, mapping.range.start), mapping.range.end};
+}
+
+}  // namespace
+
+std::string find_reach(const proc::Process& process, const proc::Frozen& frozen, LiveRange image,
+                       uint64_t limit) {
+  for (const proc::StoppedThread& t : frozen.threads()) {
+    if (!t.kernel_only && register_holds(t, image)) {
+      return fmt::format("a register of thread {} points into it", t.tid);
+    }
+  }
+  std::vector<LiveRange> pages;
+  uint64_t total = 0;
+  for (const proc::Mapping& m : process.mappings()) {
+    if (!m.writable || m.range.overlaps(image)) {
+      continue;
+    }
+    if (m.range.size() > kLargestMapping) {
+      return "the process has large mappings that could refer to it";
+    }
+    for (LiveRange r : proc::resident_ranges(process, live_part(m, frozen))) {
+      total += r.size();
+      pages.push_back(r);
+    }
+    if (total > limit) {
+      return fmt::format("the process has more than {} KiB of memory that could refer to it",
+                         limit / 1024);
+    }
+  }
+  Bytes buffer;
+  for (LiveRange r : pages) {
+    buffer.resize(r.size());
+    if (!process.memory().try_read(r.start, buffer)) {
+      return fmt::format("memory at {:#x} can't be read", r.start.value);
+    }
+    auto hits = unwind::scan_words(buffer, {image});
+    if (!hits.empty()) {
+      return fmt::format("a word at {:#x} points into it", (r.start + hits.front()).value);
+    }
+  }
+  return "";
+}
+
+}  // namespace qp::apply

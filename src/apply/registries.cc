@@ -1,0 +1,105 @@
+// Images are found by the name of their mapping, in /proc/PID/maps: a file in an image store or a
+// memfd, either called qpatch-….qpi. The registry starts the first writable mapping of an image.
+// A process can map anything under that name; so what is found there is checked against the maps
+// before it is called a registry: the image range that it claims must be the one that is mapped.
+
+#include "apply/registries.h"
+
+#include <fmt/format.h>
+
+namespace qp::apply {
+namespace {
+
+constexpr std::string_view kPrefix = "qpatch-", kSuffix = ".qpi";
+constexpr uint64_t kMostRegistry = uint64_t{16} << 20;
+
+// "qpatch-ID-HASH.qpi" without what is before it; empty if it is not called so.
+std::string_view image_part(std::string_view name) {
+  if (auto colon = name.rfind("memfd:"); colon != std::string_view::npos) {
+    name.remove_prefix(colon + 6);
+  } else if (auto slash = name.rfind('/'); slash != std::string_view::npos) {
+    name.remove_prefix(slash + 1);
+  }
+  return name.starts_with(kPrefix) && name.ends_with(kSuffix) ? name : std::string_view();
+}
+
+bool is_image(const proc::Mapping& m) { return !image_part(m.name).empty(); }
+
+std::string id_in(std::string_view image) {
+  image.remove_prefix(kPrefix.size());
+  return std::string(image.substr(0, image.find('-')));
+}
+
+void read_registry(const proc::Process& process, FoundRegistry& found, uint64_t room) {
+  Bytes bytes(std::min(room, kMostRegistry));
+  bytes.resize(process.memory().read_some(found.at, bytes));
+  found.registry = decode_registry(bytes, found.fault);
+  if (found.registry && found.registry->image != found.image) {
+    found.fault = fmt::format("it claims the range {:#x}-{:#x}, mapped is {:#x}-{:#x}",
+                              found.registry->image.start.value, found.registry->image.end.value,
+                              found.image.start.value, found.image.end.value);
+    found.registry.reset();
+  }
+}
+
+}  // namespace
+
+std::string image_name(const std::string& patch_id, const std::string& build_id) {
+  return fmt::format("{}{}-{}{}", kPrefix, patch_id, build_id.substr(0, 12), kSuffix);
+}
+
+const char* state_name(State state) {
+  switch (state) {
+    case State::Staged: return "staged";
+    case State::Committing: return "committing";
+    case State::Applied: return "applied";
+    case State::Reverting: return "reverting";
+    case State::Reverted: return "reverted";
+  }
+  return "unknown";
+}
+
+void write_state(const proc::Memory& memory, LiveAddr registry, State state) {
+  Bytes bytes;
+  append(bytes, static_cast<uint32_t>(state));
+  memory.write(registry + kStateOffset, bytes);
+}
+
+std::vector<FoundRegistry> find_registries(const proc::Process& process) {
+  std::vector<FoundRegistry> all;
+  std::vector<proc::Mapping> mappings = process.mappings();
+  for (size_t i = 0; i < mappings.size();) {
+    const proc::Mapping& first = mappings[i];
+    if (!is_image(first)) {
+      ++i;
+      continue;
+    }
+    // An image begins at file offset 0; two images of one file never touch.
+    FoundRegistry found{.at = LiveAddr(0),
+                        .where = first.name,
+                        .named_id = id_in(image_part(first.name)),
+                        .image = first.range};
+    uint64_t room = 0;
+    size_t j = i;
+    for (; j < mappings.size() && mappings[j].name == first.name &&
+           (j == i || (mappings[j].offset != 0 &&
+                       mappings[j].range.start == found.image.end));
+         ++j) {
+      found.image.end = mappings[j].range.end;
+      if (mappings[j].writable && room == 0) {
+        found.at = mappings[j].range.start;
+        room = mappings[j].range.size();
+      }
+    }
+    if (room == 0) {
+      found.fault = "the image has no writable mapping";
+    } else {
+      read_registry(process, found, room);
+    }
+    all.push_back(std::move(found));
+    i = j;
+  }
+  return all;
+}
+
+}  // namespace qp::apply

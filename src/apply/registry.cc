@@ -1,0 +1,181 @@
+// The registry's encoding.
+//
+// It lies in memory that the process can write, so that reading it is reading a file from a
+// stranger: every length is checked, the payload carries a checksum, and nothing in it is acted
+// upon before it was compared with the process (apply.cc, intact()). A checksum is no defence
+// against malice; it tells damage from a record. What malice could gain is bounded: revert writes
+// saved bytes only to addresses inside executable mappings of the module that the registry names,
+// and only where the jump that the registry names is found.
+//
+//   0  magic "QPATCHRG"     16 length of the payload       32 time of commit (not in the checksum)
+//   8  version              24 checksum of the payload     40 payload
+//   12 state (not in the checksum)
+
+#include "apply/registry.h"
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+
+namespace qp::apply {
+namespace {
+
+constexpr std::string_view kMagic = "QPATCHRG";
+constexpr uint32_t kVersion = 1;
+constexpr uint64_t kMostDetours = 65536;
+
+uint64_t checksum(ByteView payload) {
+  return std::stoull(content_hash(payload).substr(0, 16), nullptr, 16);
+}
+
+void put_text(Bytes& out, std::string_view text) {
+  append(out, static_cast<uint32_t>(text.size()));
+  append_text(out, text);
+}
+void put_range(Bytes& out, LiveRange range) {
+  append(out, range.start.value);
+  append(out, range.end.value);
+}
+
+std::string get_text(ByteCursor& in) {
+  auto size = in.read<uint32_t>();
+  return std::string(as_text(in.take(size)));
+}
+Bytes get_bytes(ByteCursor& in) {
+  auto size = in.read<uint32_t>();
+  return copy(in.take(size));
+}
+LiveRange get_range(ByteCursor& in) {
+  LiveAddr start{in.read<uint64_t>()};
+  LiveAddr end{in.read<uint64_t>()};
+  if (end < start) {
+    throw bad_file("registry", "a range ends before it starts");
+  }
+  return {start, end};
+}
+// A count that can't be satisfied by the bytes left is a lie, and must not become an allocation.
+uint32_t get_count(ByteCursor& in) {
+  auto count = in.read<uint32_t>();
+  if (count > in.left() || count > kMostDetours) {
+    throw bad_file("registry", fmt::format("it claims {} entries", count));
+  }
+  return count;
+}
+
+RegistryDetour get_detour(ByteCursor& in) {
+  RegistryDetour d;
+  d.function = get_text(in);
+  d.file = get_text(in);
+  d.at = LiveAddr(in.read<uint64_t>());
+  d.saved = get_bytes(in);
+  d.jump = get_bytes(in);
+  d.entry = LiveAddr(in.read<uint64_t>());
+  d.new_code = get_range(in);
+  auto ranges = get_count(in);
+  for (uint32_t i = 0; i < ranges; ++i) {
+    d.old_code.push_back(get_range(in));
+  }
+  if (d.saved.size() != d.jump.size() || d.saved.empty() || d.saved.size() > 16) {
+    throw bad_file("registry", fmt::format("the detour of {} has no sane size", d.function));
+  }
+  return d;
+}
+
+}  // namespace
+
+Bytes encode_registry(const Registry& registry) {
+  Bytes payload;
+  put_text(payload, registry.patch_id);
+  append(payload, static_cast<uint32_t>(registry.cves.size()));
+  for (const std::string& cve : registry.cves) {
+    put_text(payload, cve);
+  }
+  put_text(payload, registry.description);
+  put_text(payload, registry.target_name);
+  put_text(payload, registry.target_build_id);
+  append(payload, registry.staged_at);
+  put_range(payload, registry.image);
+  append(payload, registry.bias.value);
+  append(payload, static_cast<uint8_t>(registry.may_escape));
+  append(payload, static_cast<uint32_t>(registry.detours.size()));
+  for (const RegistryDetour& d : registry.detours) {
+    put_text(payload, d.function);
+    put_text(payload, d.file);
+    append(payload, d.at.value);
+    put_text(payload, as_text(d.saved));
+    put_text(payload, as_text(d.jump));
+    append(payload, d.entry.value);
+    put_range(payload, d.new_code);
+    append(payload, static_cast<uint32_t>(d.old_code.size()));
+    for (LiveRange r : d.old_code) {
+      put_range(payload, r);
+    }
+  }
+  Bytes out;
+  append_text(out, kMagic);
+  append(out, kVersion);
+  append(out, static_cast<uint32_t>(registry.state));
+  append(out, static_cast<uint64_t>(payload.size()));
+  append(out, checksum(payload));
+  append(out, registry.applied_at);
+  QP_ASSERT(out.size() == kRegistryHeader);
+  append_bytes(out, payload);
+  return out;
+}
+
+uint64_t registry_room(const Registry& without_addresses) {
+  return align_up(encode_registry(without_addresses).size(), 64);
+}
+
+std::optional<Registry> decode_registry(ByteView bytes, std::string& why) {
+  try {
+    ByteCursor header(bytes, "registry");
+    if (as_text(header.take(kMagic.size())) != kMagic) {
+      why = "it has no magic number";
+      return std::nullopt;
+    }
+    if (auto version = header.read<uint32_t>(); version != kVersion) {
+      why = fmt::format("it has version {}; this qpatch knows {}", version, kVersion);
+      return std::nullopt;
+    }
+    Registry r;
+    auto state = header.read<uint32_t>();
+    if (state < static_cast<uint32_t>(State::Staged) ||
+        state > static_cast<uint32_t>(State::Reverted)) {
+      why = fmt::format("its state is {}", state);
+      return std::nullopt;
+    }
+    r.state = static_cast<State>(state);
+    auto length = header.read<uint64_t>();
+    auto sum = header.read<uint64_t>();
+    r.applied_at = header.read<int64_t>();
+    ByteView payload = header.take(length);
+    if (checksum(payload) != sum) {
+      why = "its checksum is wrong";
+      return std::nullopt;
+    }
+    ByteCursor in(payload, "registry");
+    r.patch_id = get_text(in);
+    auto cves = get_count(in);
+    for (uint32_t i = 0; i < cves; ++i) {
+      r.cves.push_back(get_text(in));
+    }
+    r.description = get_text(in);
+    r.target_name = get_text(in);
+    r.target_build_id = get_text(in);
+    r.staged_at = in.read<int64_t>();
+    r.image = get_range(in);
+    r.bias = LoadBias{in.read<uint64_t>()};
+    r.may_escape = in.read<uint8_t>() != 0;
+    auto detours = get_count(in);
+    for (uint32_t i = 0; i < detours; ++i) {
+      r.detours.push_back(get_detour(in));
+    }
+    return r;
+  } catch (const Error& e) {
+    why = e.what();
+    return std::nullopt;
+  }
+}
+
+}  // namespace qp::apply

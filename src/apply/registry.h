@@ -1,0 +1,56 @@
+// The registry: the record of a patch that lives in the patched process itself, at the start of the
+// image's writable segment. It is the only truth about what is applied; list, status and revert
+// read it from the process. It is read without trusting it (a process can write there).
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/address.h"
+#include "base/bytes.h"
+#include "base/memory_reader.h"
+
+namespace qp::apply {
+
+enum class State : uint32_t { Staged = 1, Committing = 2, Applied = 3, Reverting = 4, Reverted = 5 };
+
+struct RegistryDetour {
+  std::string function;
+  std::string file;            // FILE scope of a static function
+  LiveAddr at;                 // first overwritten byte
+  Bytes saved;                 // what was there
+  Bytes jump;                  // what is there now
+  LiveAddr entry;              // of the old function
+  LiveRange new_code;          // the replacement in the image
+  std::vector<LiveRange> old_code;
+};
+
+struct Registry {
+  State state = State::Staged;
+  std::string patch_id;
+  std::vector<std::string> cves;
+  std::string description;
+  std::string target_name, target_build_id;
+  int64_t staged_at = 0, applied_at = 0;  // Unix seconds
+  LiveRange image;                        // all mappings of the image
+  LoadBias bias;
+  // The patch's code hands out addresses of its own functions or variables, so that after a revert
+  // something that no scan sees (the kernel, say) may still hold one: the image stays mapped.
+  bool may_escape = true;
+  std::vector<RegistryDetour> detours;
+};
+
+// A fixed header (magic, version, state, length, checksum, time of commit), then the fields. State
+// and time are outside of the checksum: each changes by one aligned write.
+Bytes encode_registry(const Registry& registry);
+// Nullopt and a reason in `why` if it is not one, was damaged, or lies.
+std::optional<Registry> decode_registry(ByteView bytes, std::string& why);
+inline constexpr uint64_t kRegistryHeader = 40;
+inline constexpr uint64_t kStateOffset = 12;      // uint32_t, in the encoding
+inline constexpr uint64_t kAppliedAtOffset = 32;  // int64_t
+// Bytes that encode_registry() will need at most for what is known before an image is linked.
+uint64_t registry_room(const Registry& without_addresses);
+
+}  // namespace qp::apply

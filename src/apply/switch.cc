@@ -1,0 +1,141 @@
+// Freezing is cheap and waiting is not: a process is never stopped while we wait for a thread to
+// leave, because what it waits for may be one of the threads that we would have stopped (a peer
+// freezes for seconds and fails that way). Between two looks the process runs for at least
+// kShareOfStops times as long as the look took, so that a hot function costs it little however long
+// the deadline is.
+//
+// The unwind tables are loaded between the first look that needs them and the second, and again
+// when a trace could not be finished, since a library may have been loaded meanwhile.
+
+#include "apply/switch.h"
+
+#include <algorithm>
+#include <optional>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "base/fault.h"
+
+namespace qp::apply {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr auto kFirstWait = std::chrono::milliseconds(1);
+constexpr auto kLongestWait = std::chrono::milliseconds(50);
+constexpr int kShareOfStops = 20;
+
+// The same thread in the same function counts once, however often it was seen.
+void record(std::vector<BusyThread>& all, std::vector<BusyThread> now) {
+  for (BusyThread& b : now) {
+    auto it = std::find_if(all.begin(), all.end(), [&](const BusyThread& other) {
+      return other.tid == b.tid && other.function == b.function;
+    });
+    if (it != all.end()) {
+      b.seen = it->seen + 1;
+      *it = std::move(b);
+    } else {
+      all.push_back(std::move(b));
+    }
+  }
+}
+
+// A thread that does not stop (uninterruptible sleep, or no processor to be had) may do so later.
+// Nullopt: try again.
+std::optional<proc::Frozen> try_freeze(const proc::Process& process, Outcome& outcome,
+                                       Clock::time_point deadline) {
+  try {
+    return proc::Frozen::freeze(process);
+  } catch (const Error& e) {
+    outcome.attempts += 1;
+    if (e.code() != "unresponsive" || Clock::now() >= deadline) {
+      throw;
+    }
+    return std::nullopt;
+  }
+}
+
+}  // namespace
+
+Switched switch_over(const proc::Process& process, std::vector<LiveRange> ranges,
+                     const Options& options, Outcome& outcome,
+                     const std::function<void(const proc::Frozen&)>& act) {
+  auto deadline = Clock::now() + options.timeout;
+  Clock::duration wait = kFirstWait;
+  StackCheck check(process, std::move(ranges));
+  for (;;) {
+    check.prepare();
+    std::optional<proc::Frozen> stopped = try_freeze(process, outcome, deadline);
+    if (!stopped) {
+      std::this_thread::sleep_for(kLongestWait);
+      continue;
+    }
+    proc::Frozen& frozen = *stopped;
+    // From here on no thread of the process runs.
+    if (frozen.gone()) {
+      return Switched::Gone;
+    }
+    fault_point("switch.frozen");
+    StackCheck::Answer answer = check.look(frozen);
+    if (answer == StackCheck::Answer::Clear) {
+      act(frozen);
+    }
+    frozen.thaw();
+    outcome.longest_pause = std::max(outcome.longest_pause, frozen.pause());
+    if (answer == StackCheck::Answer::Clear) {
+      outcome.pause = frozen.pause();
+      outcome.attempts += 1;
+      outcome.busy.clear();
+      return Switched::Done;
+    }
+    if (answer == StackCheck::Answer::NeedsUnwind) {
+      check.prepare_unwinding();
+      check.rehearse();
+      continue;
+    }
+    outcome.attempts += 1;
+    std::vector<proc::Module> modules = process.modules();
+    record(outcome.busy, describe(process, check.inside(), modules));
+    if (Clock::now() >= deadline) {
+      return process.alive() ? Switched::Busy : Switched::Gone;
+    }
+    wait = std::clamp<Clock::duration>(wait * 2, std::min<Clock::duration>(frozen.pause() * kShareOfStops, kLongestWait), kLongestWait);
+    std::this_thread::sleep_until(std::min(Clock::now() + wait, deadline));
+    check.prepare_unwinding();
+  }
+}
+
+void write_code(const proc::Memory& memory, const std::vector<CodeWrite>& writes,
+                std::string_view fault_after_first) {
+  Report report;
+  for (const CodeWrite& w : writes) {
+    Bytes have(w.expected.size());
+    if (!memory.try_read(w.at, have) || have != w.expected) {
+      report.refuse("text-modified", w.function,
+                    fmt::format("{:#x} holds {}, expected {}", w.at.value, hex(have),
+                                hex(w.expected)));
+    }
+  }
+  report.checkpoint();
+  size_t done = 0;
+  try {
+    for (const CodeWrite& w : writes) {
+      ++done;
+      memory.write(w.at, w.wanted);
+      fault_point(fault_after_first);
+      Bytes have(w.wanted.size());
+      if (!memory.try_read(w.at, have) || have != w.wanted) {
+        throw Error("system", "reading back the entry of", w.function,
+                    "the process does not have what was written");
+      }
+    }
+  } catch (...) {
+    for (size_t i = 0; i < done; ++i) {
+      memory.write(writes[i].at, writes[i].expected);
+    }
+    throw;
+  }
+}
+
+}  // namespace qp::apply

@@ -1,0 +1,86 @@
+// All or nothing (P2): whichever step of a transaction fails, the process is as it was, and the same
+// command succeeds afterwards. The steps are the fault points of the program that is shipped; the
+// list is its own (base/fault.h), so that a new step without a test can't exist, and a step that is
+// never reached fails here because the command succeeds.
+
+#include "base/fault.h"
+
+#include <cstdlib>
+
+#include "harness/live_case.h"
+
+namespace qp::live {
+namespace {
+
+class FaultPoint {
+ public:
+  explicit FaultPoint(std::string_view name) {
+    setenv("QPATCH_FAULT", std::string(name).c_str(), 1);
+  }
+  FaultPoint(const FaultPoint&) = delete;
+  FaultPoint& operator=(const FaultPoint&) = delete;
+  ~FaultPoint() { unsetenv("QPATCH_FAULT"); }
+};
+
+class Fault : public LiveCase {
+ protected:
+  void SetUp() override {
+    LiveCase::SetUp();
+    prepare();
+    patch_ = build_patch();
+  }
+
+  void expect_old(const std::string& when) { expect_answers(victim(), &Probe::before, when); }
+  void expect_new(const std::string& when) { expect_answers(victim(), &Probe::after, when); }
+
+  CommandResult with_fault(std::string_view point, const std::string& verb,
+                           const std::string& which) {
+    FaultPoint fault(point);
+    CommandResult result = on_victim(verb, which);
+    EXPECT_EQ(result.exit_code, 1) << point << ": " << verb << ":\n" << result.both();
+    EXPECT_TRUE(names(result.both(), std::string(point))) << result.both();
+    return result;
+  }
+
+  std::string patch_;
+};
+
+// Claim: when a step of apply fails, nothing is left, and the next apply works; when a step of
+// revert fails, the patch is still whole, and the next revert works.
+TEST_P(Fault, of_any_step_leaves_all_or_nothing) {
+  ASSERT_FALSE(HasFailure());
+  const Snapshot before = snapshot();
+  for (std::string_view point : all_fault_points()) {
+    SCOPED_TRACE(point);
+    if (point.starts_with("revert.")) {
+      continue;
+    }
+    with_fault(point, "apply", patch_);
+    expect_untouched(before);
+    EXPECT_TRUE(listed().empty());
+    expect_old("after the failed apply");
+  }
+  must("apply", patch_);
+  ASSERT_FALSE(HasFailure());
+  const Snapshot patched = snapshot();
+  const std::string id = only_listed().id;
+  for (std::string_view point : all_fault_points()) {
+    SCOPED_TRACE(point);
+    if (!point.starts_with("revert.") && point != "switch.frozen") {
+      continue;
+    }
+    with_fault(point, "revert", id);
+    EXPECT_EQ(left_behind(patched, snapshot()), "");
+    EXPECT_EQ(only_listed().id, id);
+    expect_new("after the failed revert");
+  }
+  const CommandResult reverted = must("revert", id);
+  expect_old("after revert");
+  expect_untouched(before, reverted.both());
+}
+
+INSTANTIATE_TEST_SUITE_P(Case, Fault, testing::ValuesIn(scenario(QP_CASES, "simple_change")),
+                         instance_name);
+
+}  // namespace
+}  // namespace qp::live

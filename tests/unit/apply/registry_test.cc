@@ -1,0 +1,114 @@
+// The registry is read from memory that the process can write.
+
+#include "apply/registry.h"
+
+#include <gtest/gtest.h>
+
+namespace qp::apply {
+namespace {
+
+Registry sample() {
+  Registry r;
+  r.state = State::Applied;
+  r.patch_id = "a7k2b3c4";
+  r.cves = {"CVE-2026-1234"};
+  r.description = "a fix";
+  r.target_name = "switchd";
+  r.target_build_id = "00ff";
+  r.staged_at = 1000;
+  r.applied_at = 1001;
+  r.image = {LiveAddr(0x10000), LiveAddr(0x14000)};
+  r.bias = LoadBias{0x5000};
+  r.may_escape = false;
+  RegistryDetour d;
+  d.function = "f";
+  d.file = "f.c";
+  d.at = LiveAddr(0x6000);
+  d.saved = Bytes(5, std::byte{0x90});
+  d.jump = Bytes(5, std::byte{0xe9});
+  d.entry = LiveAddr(0x6000);
+  d.new_code = {LiveAddr(0x10000), LiveAddr(0x10020)};
+  d.old_code = {{LiveAddr(0x6000), LiveAddr(0x6040)}};
+  r.detours.push_back(d);
+  return r;
+}
+
+// Claim: what is encoded is decoded.
+TEST(Registry, RoundTrip) {
+  Registry r = sample();
+  std::string why;
+  auto decoded = decode_registry(encode_registry(r), why);
+  ASSERT_TRUE(decoded) << why;
+  EXPECT_EQ(encode_registry(*decoded), encode_registry(r));
+  EXPECT_EQ(decoded->detours.front().new_code, r.detours.front().new_code);
+  EXPECT_EQ(decoded->applied_at, 1001);
+}
+
+// Claim: state and time of commit can be changed in place without breaking the checksum.
+TEST(Registry, StateChangesInPlace) {
+  Bytes bytes = encode_registry(sample());
+  store(bytes, kStateOffset, static_cast<uint32_t>(State::Reverted));
+  store(bytes, kAppliedAtOffset, int64_t{77});
+  std::string why;
+  auto decoded = decode_registry(bytes, why);
+  ASSERT_TRUE(decoded) << why;
+  EXPECT_EQ(decoded->state, State::Reverted);
+  EXPECT_EQ(decoded->applied_at, 77);
+}
+
+// Claim: a registry cut off at any length is not one, and says why.
+TEST(Registry, TruncationIsNoticed) {
+  Bytes bytes = encode_registry(sample());
+  for (size_t n = 0; n < bytes.size(); ++n) {
+    std::string why;
+    EXPECT_FALSE(decode_registry(ByteView(bytes).first(n), why)) << n;
+    EXPECT_FALSE(why.empty()) << n;
+  }
+}
+
+// Claim: a changed byte anywhere but in state and time is noticed.
+TEST(Registry, DamageIsNoticed) {
+  Bytes good = encode_registry(sample());
+  for (size_t i = 0; i < good.size(); ++i) {
+    bool free = (i >= kStateOffset && i < kStateOffset + 4) ||
+                (i >= kAppliedAtOffset && i < kAppliedAtOffset + 8);
+    if (free) {
+      continue;
+    }
+    Bytes bad = good;
+    bad[i] ^= std::byte{0x41};
+    std::string why;
+    EXPECT_FALSE(decode_registry(bad, why)) << "byte " << i;
+  }
+}
+
+// Claim: a forged record with a right checksum and absurd counts is refused, not allocated for.
+TEST(Registry, AbsurdCountIsRefused) {
+  Bytes payload;
+  append(payload, uint32_t{1});
+  append_text(payload, "x");
+  append(payload, uint32_t{0xffffffff});  // number of CVE ids
+  Bytes bytes;
+  append_text(bytes, "QPATCHRG");
+  append(bytes, uint32_t{1});
+  append(bytes, static_cast<uint32_t>(State::Applied));
+  append(bytes, static_cast<uint64_t>(payload.size()));
+  append(bytes, static_cast<uint64_t>(
+                    std::stoull(content_hash(payload).substr(0, 16), nullptr, 16)));
+  append(bytes, int64_t{0});
+  append_bytes(bytes, payload);
+  std::string why;
+  EXPECT_FALSE(decode_registry(bytes, why));
+  EXPECT_NE(why.find("claims"), std::string::npos) << why;
+}
+
+// Claim: the room that link reserves before addresses are known holds the final record.
+TEST(Registry, RoomIsEnough) {
+  Registry before = sample();
+  before.image = {};
+  before.detours.front().new_code = {};
+  EXPECT_GE(registry_room(before), encode_registry(sample()).size());
+}
+
+}  // namespace
+}  // namespace qp::apply
