@@ -1,0 +1,285 @@
+// `qpatch build`: the straight list of what happens.
+//
+//   1. open the target; find what the diffs touch; find the units that read it; preprocess
+//   2. compile each of them twice: the user's tree as it is, and with the patched files over it
+//   3. take both objects apart and compare them (objdiff), and the layouts of their types
+//   4. find the original functions and symbols in the target and prove them (match)
+//   5. put the units together into one patch (assemble), and link it once for trial (rehearse)
+//
+// Units are independent up to step 4, so they run in parallel; what they find goes into a report of
+// their own, and these are joined in the database's order: messages and the patch do not depend on
+// timing.
+//
+// One source can have several objects in the database (for an archive and a shared library; for two
+// programs with different -D). The target may hold any of them, or more than one. All are compiled
+// and compared; those count whose original functions are proven in the target, each at places of
+// its own. If none is, the findings of the one that came closest are reported.
+
+#include "build/build.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "build/assemble.h"
+#include "build/compdb.h"
+#include "build/compile.h"
+#include "build/parallel.h"
+#include "build/patched_tree.h"
+#include "build/rehearse.h"
+#include "build/target.h"
+#include "build/touched_units.h"
+#include "match/bind.h"
+#include "objdiff/split.h"
+#include "objdiff/type_layout.h"
+
+namespace qp::build {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What became of one compiled unit.
+struct Analysis {
+  const TouchedUnit* unit = nullptr;
+  fs::path original_object, patched_object;
+  std::optional<objdiff::Diff> diff;
+  Wanted wanted;
+  match::Matched matched;
+  Report report;
+  std::string toolchain;
+  std::optional<std::string> compiler_warning;
+  bool part_of_target = true;
+  std::string reason;   // for the UnitResult
+  bool chosen = false;  // goes into the patch
+};
+
+void compile_all(std::vector<Analysis>& units, const View& original, const View& patched,
+                 const fs::path& directory, int jobs) {
+  for (size_t i = 0; i < units.size(); ++i) {
+    // One directory per object: compilers put side files beside it, of the same name.
+    std::string stem = units[i].unit->replay.source.stem().string();
+    for (auto [which, path] : {std::pair{"original", &units[i].original_object},
+                               std::pair{"patched", &units[i].patched_object}}) {
+      fs::path place = directory / fmt::format("{}.{}", i, which);
+      fs::create_directories(place);
+      *path = place / (stem + ".o");
+    }
+  }
+  for_each_parallel(units.size() * 2, jobs, [&](size_t i) {
+    const Analysis& unit = units[i / 2];
+    if (i % 2 == 0) {
+      compile_object(unit.unit->replay, original, unit.original_object, "original");
+    } else {
+      compile_object(unit.unit->replay, patched, unit.patched_object, "patched");
+    }
+  });
+}
+
+void keep_objects(const std::vector<Analysis>& units, const fs::path& directory) {
+  fs::create_directories(directory);
+  for (size_t i = 0; i < units.size(); ++i) {
+    std::string stem = units[i].unit->replay.source.stem().string();
+    std::string name = units.size() == 1 ? stem : fmt::format("{}.{}", stem, i);
+    write_file(directory / (name + ".original.o"), read_file(units[i].original_object));
+    write_file(directory / (name + ".patched.o"), read_file(units[i].patched_object));
+  }
+}
+
+std::string summarise(const objdiff::Diff& diff) {
+  size_t changed = 0, added = 0;
+  for (const objdiff::Unit& unit : diff.units) {
+    changed += unit.fate == objdiff::Fate::Changed ? 1 : 0;
+    added += unit.fate == objdiff::Fate::New ? 1 : 0;
+  }
+  auto functions = [](size_t n) { return fmt::format("{} function{}", n, n == 1 ? "" : "s"); };
+  if (changed + added == 0) {
+    return "compiled; its code is equal";
+  }
+  std::string out = "compiled; " + functions(changed) + " changed";
+  return added == 0 ? out : out + ", " + functions(added) + " new";
+}
+
+void analyse(Analysis& unit, const TargetFile& target, const std::set<std::string>& waivers) {
+  unit.report = Report(waivers);
+  elf::File original = elf::File::open(unit.original_object);
+  elf::File patched = elf::File::open(unit.patched_object);
+  std::vector<std::string> producers = original.producers();
+  unit.toolchain = producers.empty() ? "" : producers[0];
+  unit.compiler_warning = compare_compilers(original, *target.file);
+  elf::AtomGraph before = objdiff::split(original, unit.report);
+  if (!is_part_of(before, target.symbols)) {
+    unit.part_of_target = false;
+    unit.report = Report(waivers);
+    unit.reason = "compiled; no part of the target";
+    return;
+  }
+  elf::AtomGraph after = objdiff::split(patched, unit.report);
+  unit.diff = objdiff::diff(std::move(before), std::move(after), unit.report);
+  unit.reason = summarise(*unit.diff);
+  objdiff::compare_types(original, patched, unit.report);
+  // A unit that can't be taken apart properly is not compared with the target: what that would find
+  // follows from the first finding.
+  if (unit.report.clean() && unit.diff->changed()) {
+    unit.wanted = wanted_of(*unit.diff);
+    unit.matched = match::match(unit.diff->original, unit.wanted.functions, unit.wanted.symbols,
+                                target.view(), unit.report);
+  }
+}
+
+// Of several objects of one source: those that the target holds.
+void choose(std::vector<Analysis>& units, Report& report, std::vector<std::string>& warnings) {
+  std::map<fs::path, std::vector<Analysis*>> by_source;
+  std::vector<fs::path> order;
+  for (Analysis& unit : units) {
+    if (unit.part_of_target) {
+      auto& group = by_source[unit.unit->replay.source];
+      if (group.empty()) {
+        order.push_back(unit.unit->replay.source);
+      }
+      group.push_back(&unit);
+    }
+  }
+  for (const fs::path& source : order) {
+    std::vector<Analysis*>& group = by_source[source];
+    std::set<LinkAddr> taken;
+    const Analysis* best = nullptr;
+    bool any_clean = false;
+    for (Analysis* unit : group) {
+      if (unit->report.clean()) {
+        any_clean = true;
+        bool again = std::any_of(unit->matched.replaced.begin(), unit->matched.replaced.end(),
+                                 [&](auto& r) { return taken.contains(r.entry); });
+        if (again) {
+          unit->reason += "; equal to another object of the same source";
+          continue;
+        }
+        for (const match::ReplacedUnit& replaced : unit->matched.replaced) {
+          taken.insert(replaced.entry);
+        }
+        unit->chosen = unit->diff->changed();
+      } else if (best == nullptr ||
+                 unit->matched.functions_proven > best->matched.functions_proven) {
+        best = unit;
+      }
+    }
+    for (Analysis* unit : group) {
+      for (const Refusal& refusal : unit->report.waived()) {
+        report.refuse(refusal.id, refusal.where, refusal.detail);
+      }
+      if (any_clean && !unit->report.clean()) {
+        unit->reason += "; the target holds another object of this source";
+        warnings.push_back(fmt::format("{}: one of its objects is not what the target holds ({})",
+                                       unit->unit->recorded_file,
+                                       unit->report.refusals().front().id));
+      }
+    }
+    if (!any_clean && best != nullptr) {
+      for (const Refusal& refusal : best->report.refusals()) {
+        report.refuse(refusal.id, refusal.where, refusal.detail);
+      }
+    }
+  }
+}
+
+void check_lto(const TouchedUnits& touched, Report& report) {
+  for (const TouchedUnit& unit : touched.units) {
+    if (unit.replay.lto) {
+      report.refuse("lto-unsupported", unit.recorded_file,
+                    "its command has -flto, so its object holds no machine code");
+    }
+  }
+}
+
+format::Meta make_meta(const Request& request, const TargetFile& target,
+                       const std::vector<Analysis>& units, const Report& report) {
+  format::Meta meta;
+  meta.target_name = target.name;
+  meta.target_soname = target.file->soname();
+  meta.target_build_id = target.file->build_id().value_or("");
+  meta.position_independent = target.file->type() == elf::FileType::SharedObject;
+  meta.description = request.description;
+  meta.cves = request.cves;
+  for (const Analysis& unit : units) {
+    if (unit.chosen) {
+      meta.sources.push_back(unit.unit->recorded_file);
+      meta.toolchain = meta.toolchain.empty() ? unit.toolchain : meta.toolchain;
+    }
+  }
+  for (const Refusal& waived : report.waived()) {
+    meta.waivers.push_back(fmt::format("{}:{}", waived.id, waived.where));
+  }
+  return meta;
+}
+
+}  // namespace
+
+Result build(const Request& request, Report& report) {
+  Result result;
+  std::vector<CompileCommand> commands = read_compdb(request.compdb);
+  TargetFile target = open_target(request.target, request.debug_file, report);
+  report.checkpoint();
+
+  PatchedTree tree(request.patches, commands, result.warnings);
+  TouchedUnits touched = find_touched_units(commands, tree, request.jobs, result.warnings);
+  result.units = touched.skipped;
+  check_lto(touched, report);
+  report.checkpoint();
+
+  std::vector<Analysis> units(touched.units.size());
+  for (size_t i = 0; i < units.size(); ++i) {
+    units[i].unit = &touched.units[i];
+  }
+  if (!units.empty()) {
+    View original, patched = tree.patched_view();
+    original.binds = touched.hidden;
+    patched.binds.insert(patched.binds.end(), touched.hidden.begin(), touched.hidden.end());
+    compile_all(units, original, patched, tree.scratch() / "objects", request.jobs);
+    if (!request.keep.empty()) {
+      keep_objects(units, request.keep);
+    }
+  }
+  // From here on no compiler runs.
+  for_each_parallel(units.size(), request.jobs,
+                    [&](size_t i) { analyse(units[i], target, request.waivers); });
+  choose(units, report, result.warnings);
+
+  std::vector<MatchedUnit> matched;
+  bool any_part = units.empty();
+  for (Analysis& unit : units) {
+    any_part |= unit.part_of_target;
+    if (unit.compiler_warning && unit.part_of_target &&
+        std::find(result.warnings.begin(), result.warnings.end(), *unit.compiler_warning) ==
+            result.warnings.end()) {
+      result.warnings.push_back(*unit.compiler_warning);
+    }
+    result.units.push_back({unit.unit->recorded_file, unit.reason, true});
+    if (unit.chosen) {
+      matched.push_back({&*unit.diff, std::move(unit.wanted), std::move(unit.matched)});
+    }
+  }
+  if (!any_part) {
+    report.refuse("unit-missing", target.name,
+                  fmt::format("none of the {} changed units is in it (the first is {})",
+                              units.size(), touched.units[0].recorded_file));
+  }
+  if (!matched.empty() && report.clean()) {
+    format::Patch patch = assemble(matched, target.symbols, target.file->tls_block_end(), report);
+    if (report.clean() && !patch.replaced.empty()) {
+      patch.meta = make_meta(request, target, units, report);
+      rehearse_link(patch, target, report);
+      result.patch = std::move(patch);
+    }
+  }
+  for (Analysis& unit : units) {
+    if (unit.diff && (unit.diff->changed() || !unit.report.clean())) {
+      result.diffs.push_back(std::move(*unit.diff));
+    }
+  }
+  return result;
+}
+
+}  // namespace qp::build

@@ -1,0 +1,47 @@
+// The developer who writes a fix should learn on the build machine what can't be linked, not the
+// operator on the night when it is applied. So the patch is linked once at the place that it would
+// get in a process with nothing else mapped, and each detour is planned on the target's own bytes.
+// The image is thrown away: processes get theirs from `apply`, which has their real distances.
+
+#include "build/rehearse.h"
+
+#include "link/image.h"
+#include "link/placement.h"
+
+namespace qp::build {
+namespace {
+
+constexpr uint64_t kRegistryGuess = 4096;
+// Where the kernel puts a PIE, roughly (Linux arch/x86/include/asm/elf.h, ELF_ET_DYN_BASE); any
+// address with room on both sides would do.
+constexpr uint64_t kUsualBias = 0x555555554000;
+
+}  // namespace
+
+void rehearse_link(const format::Patch& patch, const TargetFile& target, Report& report) {
+  link::PlacementRequest request;
+  request.target = target.file->load_range();
+  request.size = link::image_size(patch, kRegistryGuess);
+  request.bias = LoadBias{patch.meta.position_independent ? kUsualBias : 0};
+  request.low_2g = link::needs_low_2g(patch);
+  request.occupied = {{request.bias(request.target.start), request.bias(request.target.end)}};
+  auto base = link::choose_place(request);
+  if (!base) {
+    report.refuse("no-room", target.name, "even an empty process has no room for the image");
+    return;
+  }
+  link::Image image = link::link_image(patch, *base, kRegistryGuess, report);
+  if (!report.clean()) {
+    return;
+  }
+  for (size_t i = 0; i < patch.replaced.size(); ++i) {
+    const format::Replaced& f = patch.replaced[i];
+    Bytes code(64);
+    code.resize(target.reader->read_some(f.entry, code));
+    link::plan_detour(f.name, f.entry, f.ranges.front().size(), code,
+                      image.new_functions[i].range.start,
+                      target.symbols.next_symbol_after(f.entry), report);
+  }
+}
+
+}  // namespace qp::build

@@ -1,0 +1,38 @@
+// The target of a build: the ELF file that processes run.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/report.h"
+#include "elf/file.h"
+#include "match/proof.h"
+#include "match/symbol_map.h"
+
+namespace qp::build {
+
+struct TargetFile {
+  std::string name;  // base name
+  std::unique_ptr<const elf::File> file;
+  std::unique_ptr<const elf::FileReader> reader;
+  match::SymbolMap symbols;
+  match::Target view() const { return {*reader, symbols, file->tls_block_end()}; }
+};
+
+// Refuses target-unsupported, no-build-id, target-stripped. Throws Error{bad-file},
+// Error{debug-mismatch}.
+TargetFile open_target(const std::filesystem::path& path, const std::filesystem::path& debug_file,
+                       Report& report);
+
+// "GCC 12.2.0", "clang 14.0.6"; "" for something else (an assembler).
+std::string compiler_of(const std::string& producer);
+// Nullopt if the object's compiler is among the target's (or nothing is known), else the warning.
+std::optional<std::string> compare_compilers(const elf::File& object, const elf::File& target);
+
+// Whether the target was linked from an object like this one: its FILE symbol is there, and names
+// of functions with it.
+bool is_part_of(const elf::AtomGraph& object, const match::SymbolMap& target);
+
+}  // namespace qp::build
