@@ -1,0 +1,39 @@
+// qpatch apply: puts a patch into processes.
+
+#include <memory>
+
+#include "apply/apply.h"
+#include "cli/commands.h"
+#include "cli/duration.h"
+#include "cli/outcomes.h"
+#include "format/file.h"
+
+namespace qp::cli {
+
+Command add_apply(CLI::App& app) {
+  struct Arguments {
+    std::string file, timeout = "10s";
+    ProcessSelection processes;
+    bool memfd = false, json = false;
+  };
+  auto args = std::make_shared<Arguments>();
+  CLI::App* sub = app.add_subcommand("apply", "Put a patch into processes, all or nothing in each");
+  sub->add_option("patch", args->file, "Patch file (NAME.qp)")->required();
+  args->processes.add_options(*sub);
+  sub->add_option("--timeout", args->timeout, "How long to try while a thread is inside")
+      ->capture_default_str();
+  sub->add_flag("--memfd", args->memfd, "Map the image from memory, not from a file");
+  sub->add_flag("--json", args->json, "Machine-readable output");
+  return {sub, [args] {
+            apply::Options options;
+            options.timeout = parse_duration(args->timeout);
+            options.map_from_memfd = args->memfd;
+            format::Patch patch = format::open_patch(args->file);
+            return report_results(
+                for_each_process(args->processes,
+                                 [&](pid_t pid) { return apply::apply(pid, patch, options); }),
+                args->json);
+          }};
+}
+
+}  // namespace qp::cli

@@ -1,0 +1,141 @@
+// qpatch build: from a source diff to a patch file.
+
+#include "build/build.h"
+
+#include <iostream>
+#include <memory>
+
+#include <fmt/format.h>
+
+#include "cli/commands.h"
+#include "cli/diff_output.h"
+#include "base/fd.h"
+#include "cli/executable.h"
+#include "cli/messages.h"
+#include "format/file.h"
+
+namespace qp::cli {
+namespace {
+
+struct Arguments {
+  std::string compdb, target, debug_file, output, description, keep;
+  std::vector<std::string> patches, cves, allow;
+  int jobs = 0;
+  bool verbose = false, json = false;
+};
+
+build::Request make_request(const Arguments& args) {
+  build::Request r;
+  r.compdb = args.compdb;
+  r.patches.assign(args.patches.begin(), args.patches.end());
+  r.target = resolve_target(args.target);
+  r.debug_file = args.debug_file;
+  r.description = args.description;
+  r.cves = args.cves;
+  r.waivers.insert(args.allow.begin(), args.allow.end());
+  r.keep = args.keep;
+  r.jobs = args.jobs;
+  return r;
+}
+
+nlohmann::json units_json(const build::Result& result) {
+  auto units = nlohmann::json::array();
+  for (const build::UnitResult& u : result.units) {
+    units.push_back({{"source", u.source}, {"reason", u.reason}, {"compiled", u.compiled}});
+  }
+  return units;
+}
+
+nlohmann::json result_json(const build::Result& result, const Report& report) {
+  nlohmann::json out = {{"units", units_json(result)},
+                        {"warnings", result.warnings},
+                        {"waived", to_json(report.waived())}};
+  if (result.patch) {
+    auto functions = nlohmann::json::array();
+    for (const format::Replaced& f : result.patch->replaced) {
+      functions.push_back({{"name", f.name}, {"file", f.file}, {"why", f.why}});
+    }
+    out["id"] = result.patch->id();
+    out["functions"] = std::move(functions);
+  }
+  return out;
+}
+
+void print_units(const build::Result& result) {
+  for (const build::UnitResult& u : result.units) {
+    std::cout << fmt::format("{}: {}\n", u.source, u.reason);
+  }
+}
+
+ExitCode no_change(const Arguments& args, const build::Result& result, const Report& report) {
+  if (args.json) {
+    auto out = result_json(result, report);
+    out["change"] = false;
+    print_json(std::move(out));
+  } else {
+    print_units(result);
+    std::cout << "no change\n";
+  }
+  return ExitCode::NoChange;
+}
+
+ExitCode run_build(const Arguments& args) {
+  build::Request request = make_request(args);
+  Report report(request.waivers);
+  build::Result result = build::build(request, report);
+  print_warnings(result.warnings);
+  print_warnings(report.warnings());
+  if (args.json && !report.clean()) {
+    auto out = result_json(result, report);
+    out["refusals"] = to_json(report.refusals());
+    print_json(std::move(out));
+    std::cout.flush();
+  }
+  report.checkpoint();
+  if (!result.patch) {
+    return no_change(args, result, report);
+  }
+  Bytes file = format::write_patch(*result.patch);
+  write_file(args.output, file);
+  if (args.json) {
+    auto out = result_json(result, report);
+    out["change"] = true;
+    out["file"] = args.output;
+    print_json(std::move(out));
+    return ExitCode::Done;
+  }
+  print_units(result);
+  for (const objdiff::Diff& d : result.diffs) {
+    print_diff(d, args.verbose);
+  }
+  for (const Refusal& w : report.waived()) {
+    std::cout << fmt::format("waived: {}: {}: {}\n", w.id, w.where, w.detail);
+  }
+  std::cout << fmt::format("{}: patch {}, {} function{}, {} bytes\n", args.output,
+                           result.patch->id(), result.patch->replaced.size(),
+                           result.patch->replaced.size() == 1 ? "" : "s", file.size());
+  return ExitCode::Done;
+}
+
+}  // namespace
+
+Command add_build(CLI::App& app) {
+  auto args = std::make_shared<Arguments>();
+  CLI::App* sub = app.add_subcommand("build", "Make a patch file from a source diff");
+  sub->add_option("--compdb", args->compdb, "compile_commands.json, or its directory")->required();
+  sub->add_option("--patch", args->patches, "Unified diff; repeat for several")->required();
+  sub->add_option("--target", args->target, "The program to be repaired: a file, or a PID")
+      ->required();
+  sub->add_option("-o,--output", args->output, "Patch file to write")->required();
+  sub->add_option("--debuginfo", args->debug_file, "Separate debug file of the target");
+  sub->add_option("--cve", args->cves, "CVE id that the patch closes; repeat for several");
+  sub->add_option("--description", args->description, "One line on what the patch does");
+  sub->add_option("--allow", args->allow, "Waiver ID:NAME, such as type-layout:Foo; recorded");
+  sub->add_option("--keep", args->keep, "Keep the compiled objects in this directory");
+  sub->add_option("-j,--jobs", args->jobs, "Compilations at once (0: one per processor)");
+  sub->add_flag("-v,--verbose", args->verbose, "Also tell what is included and bound, and why");
+  sub->add_flag("--json", args->json, "Machine-readable output");
+  return {sub, [args] { return run_build(*args); }};
+}
+
+}  // namespace qp::cli

@@ -1,0 +1,38 @@
+// qpatch check: would the patch go into these processes? Never writes.
+
+#include <memory>
+
+#include "apply/apply.h"
+#include "cli/commands.h"
+#include "cli/duration.h"
+#include "cli/outcomes.h"
+#include "format/file.h"
+
+namespace qp::cli {
+
+Command add_check(CLI::App& app) {
+  struct Arguments {
+    std::string file, timeout = "0ms";
+    ProcessSelection processes;
+    bool json = false;
+  };
+  auto args = std::make_shared<Arguments>();
+  CLI::App* sub = app.add_subcommand(
+      "check", "Tell per process whether the patch can be applied; nothing is written");
+  sub->add_option("patch", args->file, "Patch file (NAME.qp)")->required();
+  args->processes.add_options(*sub);
+  sub->add_option("--timeout", args->timeout, "How long to look while a thread is inside")
+      ->capture_default_str();
+  sub->add_flag("--json", args->json, "Machine-readable output");
+  return {sub, [args] {
+            apply::Options options;
+            options.timeout = parse_duration(args->timeout);
+            format::Patch patch = format::open_patch(args->file);
+            return report_results(
+                for_each_process(args->processes,
+                                 [&](pid_t pid) { return apply::check(pid, patch, options); }),
+                args->json);
+          }};
+}
+
+}  // namespace qp::cli

@@ -1,0 +1,196 @@
+// qpatch info: what a patch file holds.
+
+#include <iostream>
+#include <memory>
+
+#include <fmt/format.h>
+
+#include "cli/atom_name.h"
+#include "cli/commands.h"
+#include "cli/disassembly.h"
+#include "cli/messages.h"
+#include "format/file.h"
+
+namespace qp::cli {
+namespace {
+
+struct Arguments {
+  std::string file;
+  bool assembly = false, json = false;
+};
+
+const char* evidence_name(elf::Evidence e) {
+  switch (e) {
+    case elf::Evidence::None: return "none";
+    case elf::Evidence::SymbolTable: return "symbol table";
+    case elf::Evidence::Proof: return "proof";
+  }
+  return "";
+}
+
+std::string where(const elf::Binding& b) {
+  switch (b.kind) {
+    case elf::BindingKind::Unbound: return "unbound";
+    case elf::BindingKind::Address: return fmt::format("{:#x}", b.address.value);
+    case elf::BindingKind::TpOffset: return fmt::format("thread pointer {:+#x}", b.tp_offset);
+    case elf::BindingKind::Import:
+      return b.stub.value != 0 ? fmt::format("import, stub {:#x}", b.stub.value) : "import";
+  }
+  return "";
+}
+
+const char* kind_name(elf::AtomKind kind) {
+  switch (kind) {
+    case elf::AtomKind::Function: return "function";
+    case elf::AtomKind::Variable: return "variable";
+    case elf::AtomKind::String: return "string";
+    case elf::AtomKind::Constant: return "constant";
+    case elf::AtomKind::JumpTable: return "jump table";
+    case elf::AtomKind::Anonymous: return "anonymous data";
+  }
+  return "";
+}
+
+// What the patch adds besides the replacements.
+bool is_added(const format::Patch& patch, elf::AtomId id) {
+  for (const format::Replaced& r : patch.replaced) {
+    if (r.new_function == id) {
+      return false;
+    }
+  }
+  return true;
+}
+
+nlohmann::json patch_json(const format::Patch& patch) {
+  auto functions = nlohmann::json::array();
+  for (const format::Replaced& r : patch.replaced) {
+    functions.push_back({{"name", r.name},
+                         {"file", r.file},
+                         {"kind", "replaced"},
+                         {"entry", fmt::format("{:#x}", r.entry.value)},
+                         {"old_size", r.ranges.front().size()},
+                         {"new_size", patch.fresh.atoms[r.new_function].size},
+                         {"why", r.why}});
+  }
+  auto data = nlohmann::json::array();
+  for (elf::AtomId id = 0; id < patch.fresh.atoms.size(); ++id) {
+    const elf::Atom& atom = patch.fresh.atoms[id];
+    const elf::AtomSymbol& symbol = patch.fresh.symbol_of(id);
+    if (!is_added(patch, id)) {
+      continue;
+    }
+    if (atom.kind == elf::AtomKind::Function) {
+      functions.push_back({{"name", symbol.name},
+                           {"file", symbol.file},
+                           {"kind", atom.parent ? "piece" : "new"},
+                           {"new_size", atom.size}});
+    } else {
+      data.push_back({{"name", symbol.name}, {"kind", kind_name(atom.kind)}, {"size", atom.size}});
+    }
+  }
+  auto bindings = nlohmann::json::array();
+  for (size_t i = 0; i < patch.fresh.symbols.size(); ++i) {
+    const elf::Binding& b = patch.fresh_bindings[i];
+    if (b.kind != elf::BindingKind::Unbound) {
+      bindings.push_back({{"name", patch.fresh.symbols[i].name},
+                          {"file", patch.fresh.symbols[i].file},
+                          {"where", where(b)},
+                          {"evidence", evidence_name(b.evidence)}});
+    }
+  }
+  const format::Meta& m = patch.meta;
+  return {{"id", patch.id()},
+          {"target",
+           {{"name", m.target_name}, {"build_id", m.target_build_id}, {"soname", m.target_soname}}},
+          {"description", m.description},
+          {"cves", m.cves},
+          {"toolchain", m.toolchain},
+          {"sources", m.sources},
+          {"waivers", m.waivers},
+          {"functions", std::move(functions)},
+          {"data", std::move(data)},
+          {"bindings", std::move(bindings)}};
+}
+
+void print_functions(const format::Patch& patch) {
+  std::cout << "\nfunctions replaced\n";
+  for (const format::Replaced& r : patch.replaced) {
+    std::cout << fmt::format("  {}{}  {} -> {} bytes, entry {:#x}\n", r.name,
+                             r.file.empty() ? "" : fmt::format(" ({})", r.file),
+                             r.ranges.front().size(), patch.fresh.atoms[r.new_function].size,
+                             r.entry.value);
+    if (!r.why.empty()) {
+      std::cout << fmt::format("    {}\n", r.why);
+    }
+  }
+}
+
+void print_added(const format::Patch& patch) {
+  bool first = true;
+  for (elf::AtomId id = 0; id < patch.fresh.atoms.size(); ++id) {
+    const elf::Atom& atom = patch.fresh.atoms[id];
+    if (is_added(patch, id)) {
+      std::cout << (first ? "\nadded\n" : "");
+      first = false;
+      std::cout << fmt::format("  {:<14} {}  {} bytes\n",
+                               atom.parent ? "piece" : kind_name(atom.kind),
+                               display_name(patch.fresh, id), atom.size);
+    }
+  }
+}
+
+void print_bindings(const format::Patch& patch) {
+  std::cout << "\nrefers to the running program\n";
+  for (size_t i = 0; i < patch.fresh.symbols.size(); ++i) {
+    const elf::Binding& b = patch.fresh_bindings[i];
+    if (b.kind != elf::BindingKind::Unbound) {
+      const elf::AtomSymbol& s = patch.fresh.symbols[i];
+      std::cout << fmt::format("  {}{}  {}  by {}\n", s.name,
+                               s.file.empty() ? "" : fmt::format(" ({})", s.file), where(b),
+                               evidence_name(b.evidence));
+    }
+  }
+}
+
+void print_patch(const format::Patch& patch) {
+  const format::Meta& m = patch.meta;
+  auto line = [](const char* name, const std::string& value) {
+    if (!value.empty()) {
+      std::cout << fmt::format("{:<12} {}\n", name, value);
+    }
+  };
+  line("patch", patch.id());
+  line("target", fmt::format("{}, build-id {}", m.target_name, m.target_build_id));
+  line("description", m.description);
+  line("closes", fmt::format("{}", fmt::join(m.cves, " ")));
+  line("compiled by", m.toolchain);
+  line("sources", fmt::format("{}", fmt::join(m.sources, " ")));
+  line("waivers", fmt::format("{}", fmt::join(m.waivers, " ")));
+  print_functions(patch);
+  print_added(patch);
+  print_bindings(patch);
+}
+
+}  // namespace
+
+Command add_info(CLI::App& app) {
+  auto args = std::make_shared<Arguments>();
+  CLI::App* sub = app.add_subcommand("info", "What a patch file holds");
+  sub->add_option("patch", args->file, "Patch file (NAME.qp)")->required();
+  sub->add_flag("--asm", args->assembly, "Old and new code of each replaced function");
+  sub->add_flag("--json", args->json, "Machine-readable output");
+  return {sub, [args] {
+            format::Patch patch = format::open_patch(args->file);
+            if (args->json) {
+              print_json(patch_json(patch));
+            } else {
+              print_patch(patch);
+              if (args->assembly) {
+                print_disassembly(patch);
+              }
+            }
+            return ExitCode::Done;
+          }};
+}
+
+}  // namespace qp::cli

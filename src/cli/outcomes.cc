@@ -1,0 +1,221 @@
+// The table of results, after the form that operators liked most in other systems: a line per
+// process with what happened to it and the command that tells more, then one line of sums. Whoever
+// is not patched is named with the reason; whoever has nothing to do with the target is not.
+
+#include "cli/outcomes.h"
+
+#include <algorithm>
+#include <iostream>
+#include <map>
+
+#include <fmt/format.h>
+
+#include "cli/duration.h"
+#include "cli/messages.h"
+
+namespace qp::cli {
+namespace {
+
+using apply::Outcome;
+using apply::Verdict;
+
+struct Told {
+  std::string result, detail;
+  ExitCode code = ExitCode::Done;
+};
+
+std::string functions(size_t n) { return fmt::format("{} function{}", n, n == 1 ? "" : "s"); }
+
+Told tell_busy(const Outcome& o) {
+  if (o.busy.empty()) {
+    return {"busy", "a thread is inside", ExitCode::Busy};
+  }
+  const apply::BusyThread& b = o.busy.front();
+  std::string more = o.busy.size() > 1 ? fmt::format(" and {} more", o.busy.size() - 1) : "";
+  return {"busy",
+          fmt::format("thread {} ({}) in {}{}   qpatch stacks {} --pid {}", b.tid, b.name,
+                      b.function, more, o.patch_id, o.pid),
+          ExitCode::Busy};
+}
+
+Told tell_refused(const Outcome& o) {
+  const Refusal& r = o.refusals.front();
+  const RefusalKind& kind = refusal_kind(r.id);
+  std::string more =
+      o.refusals.size() > 1 ? fmt::format(" and {} more", o.refusals.size() - 1) : "";
+  return {kind.exit_code == ExitCode::Busy ? "busy" : "unpatchable",
+          fmt::format("{}: {}: {}{}   qpatch explain {}", r.id, r.where, r.detail, more, r.id),
+          kind.exit_code};
+}
+
+Told tell(const ProcessResult& r) {
+  if (r.failure) {
+    return {"failed", fmt::format("{}: {}", r.failure->code(), r.failure->what()),
+            r.failure->exit_code()};
+  }
+  const Outcome& o = r.outcome;
+  std::string pause = fmt::format("{}, pause {}", functions(o.functions), format_duration(o.pause));
+  switch (o.verdict) {
+    case Verdict::Patched: return {"patched", pause};
+    case Verdict::Reverted: return {"reverted", pause};
+    case Verdict::AlreadyApplied: return {"applied already", functions(o.functions)};
+    case Verdict::Patchable: return {"patchable", functions(o.functions)};
+    case Verdict::Gone: return {"gone", "the process exited meanwhile"};
+    case Verdict::NotApplied:
+      return {"not applied", "nothing to revert", refusal_kind("not-applied").exit_code};
+    case Verdict::Busy: return tell_busy(o);
+    case Verdict::Unpatchable: return tell_refused(o);
+  }
+  return {};
+}
+
+bool uses_target(const ProcessResult& r) {
+  if (r.failure) {
+    return true;
+  }
+  return r.outcome.verdict != Verdict::NotApplied &&
+         (r.outcome.verdict != Verdict::Unpatchable ||
+          r.outcome.refusals.front().id != "not-in-process" ||
+          r.outcome.refusals.front().detail.find("another build") != std::string::npos);
+}
+
+nlohmann::json busy_json(const std::vector<apply::BusyThread>& busy) {
+  auto out = nlohmann::json::array();
+  for (const apply::BusyThread& b : busy) {
+    out.push_back({{"tid", b.tid},
+                   {"name", b.name},
+                   {"function", b.function},
+                   {"reason", b.reason},
+                   {"seen", b.seen},
+                   {"frames", b.frames}});
+  }
+  return out;
+}
+
+void print_details(const ProcessResult& r) {
+  for (const std::string& note : r.outcome.notes) {
+    std::cerr << fmt::format("qpatch: {}: {}\n", r.outcome.pid, note);
+  }
+  if (!r.outcome.refusals.empty()) {
+    print_refusals(r.outcome.refusals);
+  }
+  for (const apply::BusyThread& b : r.outcome.busy) {
+    std::cerr << fmt::format("qpatch: {}: thread {} ({}) in {}: {} (seen {} time{})\n",
+                             r.outcome.pid, b.tid, b.name, b.function, b.reason, b.seen,
+                             b.seen == 1 ? "" : "s");
+    for (const std::string& f : b.frames) {
+      std::cerr << "    " << f << '\n';
+    }
+  }
+}
+
+void print_table(const std::vector<ProcessResult>& results) {
+  size_t program = 7;
+  size_t result = 6;
+  for (const ProcessResult& r : results) {
+    program = std::max(program, r.outcome.program.size());
+    result = std::max(result, tell(r).result.size());
+  }
+  std::cout << fmt::format("{:<8}{:<{}}  {:<{}}  DETAIL\n", "PID", "PROGRAM", program, "RESULT",
+                           result);
+  std::map<std::string, int> sums;
+  for (const ProcessResult& r : results) {
+    Told told = tell(r);
+    sums[told.result] += 1;
+    std::cout << fmt::format("{:<8}{:<{}}  {:<{}}  {}\n", r.outcome.pid, r.outcome.program, program,
+                             told.result, result, told.detail);
+  }
+  if (results.size() > 1) {
+    std::string line;
+    for (const auto& [name, count] : sums) {
+      line += fmt::format("{}{} {}", line.empty() ? "" : ", ", name, count);
+    }
+    std::cout << line << '\n';
+  }
+}
+
+void print_results_json(const std::vector<ProcessResult>& results) {
+  auto processes = nlohmann::json::array();
+  for (const ProcessResult& r : results) {
+    Told told = tell(r);
+    const Outcome& o = r.outcome;
+    processes.push_back({{"pid", o.pid},
+                         {"program", o.program},
+                         {"result", told.result},
+                         {"detail", told.detail},
+                         {"exit_code", static_cast<int>(told.code)},
+                         {"patch", o.patch_id},
+                         {"functions", o.functions},
+                         {"pause_ns", o.pause.count()},
+                         {"longest_pause_ns", o.longest_pause.count()},
+                         {"attempts", o.attempts},
+                         {"refusals", to_json(o.refusals)},
+                         {"busy", busy_json(o.busy)},
+                         {"notes", o.notes}});
+  }
+  print_json({{"processes", std::move(processes)}});
+}
+
+ExitCode combined_code(const std::vector<ProcessResult>& results) {
+  ExitCode first = ExitCode::Done;
+  bool some_well = false;
+  bool differ = false;
+  for (const ProcessResult& r : results) {
+    ExitCode code = tell(r).code;
+    if (code == ExitCode::Done) {
+      some_well = true;
+    } else if (first == ExitCode::Done) {
+      first = code;
+    } else if (code != first) {
+      differ = true;
+    }
+  }
+  return first != ExitCode::Done && (some_well || differ) ? ExitCode::Mixed : first;
+}
+
+}  // namespace
+
+std::vector<ProcessResult> for_each_process(const ProcessSelection& selection,
+                                            const std::function<Outcome(pid_t)>& work) {
+  std::vector<ProcessResult> results;
+  for (pid_t pid : selection.resolve()) {
+    ProcessResult r;
+    r.outcome.pid = pid;
+    try {
+      r.outcome = work(pid);
+    } catch (const Refused& e) {
+      r.outcome.verdict = Verdict::Unpatchable;
+      r.outcome.refusals = e.findings();
+    } catch (const Error& e) {
+      if (selection.by_search() && e.code() == "no-process") {
+        continue;  // it exited between the search and the look
+      }
+      r.failure = e;
+    } catch (const Bug& e) {  // ours; the other processes are none the worse for it
+      r.failure = Error("internal", "working on", std::to_string(pid), e.what());
+    }
+    if (!selection.by_search() || uses_target(r)) {
+      results.push_back(std::move(r));
+    }
+  }
+  return results;
+}
+
+ExitCode report_results(const std::vector<ProcessResult>& results, bool json) {
+  if (json) {
+    print_results_json(results);
+    return combined_code(results);
+  }
+  if (results.empty()) {
+    std::cerr << "qpatch: no process uses the target\n";
+    return ExitCode::Done;
+  }
+  print_table(results);
+  std::cout.flush();
+  for (const ProcessResult& r : results) {
+    print_details(r);
+  }
+  return combined_code(results);
+}
+
+}  // namespace qp::cli

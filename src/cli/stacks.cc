@@ -1,0 +1,116 @@
+// qpatch stacks: who is inside the functions of a patch, with frames. The patch is named by id if it
+// is applied (then both old and new code count), or by file if it is not.
+
+#include <chrono>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "apply/apply.h"
+#include "cli/commands.h"
+#include "cli/duration.h"
+#include "cli/messages.h"
+#include "cli/patch_name.h"
+#include "format/file.h"
+#include "cli/processes.h"
+#include "proc/process.h"
+
+namespace qp::cli {
+namespace {
+
+struct Arguments {
+  std::string patch, timeout = "0ms";
+  pid_t pid = 0;
+  bool json = false;
+};
+
+std::vector<LiveRange> ranges_of_file(const proc::Process& process, const std::string& file) {
+  format::Patch patch = format::open_patch(file);
+  auto module = proc::find_module_by_build_id(process, patch.meta.target_build_id);
+  if (!module) {
+    throw Refused({{"not-in-process", patch.meta.target_name,
+                    fmt::format("no mapped file has build-id {}", patch.meta.target_build_id)}});
+  }
+  std::vector<LiveRange> ranges;
+  for (const format::Replaced& r : patch.replaced) {
+    for (LinkRange range : r.ranges) {
+      ranges.push_back({module->bias(range.start), module->bias(range.end)});
+    }
+  }
+  return ranges;
+}
+
+std::vector<LiveRange> ranges_of_id(const proc::Process& process, const std::string& name) {
+  std::vector<apply::Applied> applied = apply::list(process);
+  std::string id = find_patch_id(applied, name);
+  std::vector<LiveRange> ranges;
+  for (const apply::Applied& a : applied) {
+    if (a.registry.patch_id != id) {
+      continue;
+    }
+    ranges.push_back(a.registry.image);
+    for (const apply::RegistryDetour& d : a.registry.detours) {
+      ranges.insert(ranges.end(), d.old_code.begin(), d.old_code.end());
+    }
+  }
+  return ranges;
+}
+
+void print_threads(const std::vector<apply::BusyThread>& threads) {
+  for (const apply::BusyThread& t : threads) {
+    std::cout << fmt::format("thread {} ({}) in {}: {}\n", t.tid, t.name, t.function, t.reason);
+    for (const std::string& f : t.frames) {
+      std::cout << "    " << f << '\n';
+    }
+  }
+  if (threads.empty()) {
+    std::cout << "nobody is inside\n";
+  }
+}
+
+ExitCode run_stacks(const Arguments& args) {
+  proc::Process process = proc::Process::open(args.pid);
+  std::error_code ignored;
+  bool is_file = std::filesystem::exists(args.patch, ignored);
+  auto ranges = is_file ? ranges_of_file(process, args.patch) : ranges_of_id(process, args.patch);
+  auto deadline = std::chrono::steady_clock::now() + parse_duration(args.timeout);
+  std::vector<apply::BusyThread> threads = apply::stacks(args.pid, ranges);
+  while (threads.empty() && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    threads = apply::stacks(args.pid, ranges);
+  }
+  if (!args.json) {
+    print_threads(threads);
+    return ExitCode::Done;
+  }
+  auto list = nlohmann::json::array();
+  for (const apply::BusyThread& t : threads) {
+    list.push_back({{"tid", t.tid},
+                    {"name", t.name},
+                    {"function", t.function},
+                    {"reason", t.reason},
+                    {"frames", t.frames}});
+  }
+  print_json({{"pid", args.pid}, {"threads", std::move(list)}});
+  return ExitCode::Done;
+}
+
+}  // namespace
+
+Command add_stacks(CLI::App& app) {
+  auto args = std::make_shared<Arguments>();
+  CLI::App* sub =
+      app.add_subcommand("stacks", "Who is inside the functions that a patch replaces, with frames");
+  sub->add_option("patch", args->patch, "Patch id or CVE id if it is applied, else a patch file")
+      ->required();
+  sub->add_option("--pid", args->pid, "Process id")->required()->check(CLI::Range(1, kMostPid));
+  sub->add_option("--timeout", args->timeout, "How long to look until somebody is inside")
+      ->capture_default_str();
+  sub->add_flag("--json", args->json, "Machine-readable output");
+  return {sub, [args] { return run_stacks(*args); }};
+}
+
+}  // namespace qp::cli
