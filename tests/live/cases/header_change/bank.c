@@ -1,0 +1,5 @@
+#include "rates.h"
+
+__attribute__((noinline)) int bank(int amount) {
+  return with_fee(amount * 10);
+}

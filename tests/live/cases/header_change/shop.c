@@ -1,0 +1,5 @@
+#include "rates.h"
+
+__attribute__((noinline)) int shop(int amount) {
+  return amount * RATE + 3;
+}

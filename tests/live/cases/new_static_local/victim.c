@@ -1,0 +1,13 @@
+#include <stdio.h>
+
+// Brings small functions over the size of a jump, at -Os too.
+volatile int bias;
+
+__attribute__((noinline)) int serial(void) {
+  return bias;
+}
+
+void probe(const char* request) {
+  (void)request;
+  printf("%d", serial());
+}

@@ -1,0 +1,5 @@
+int inner(int x);
+
+__attribute__((noinline)) int outer(int x) {
+  return inner(x) + 1;
+}

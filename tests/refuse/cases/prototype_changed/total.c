@@ -1,0 +1,4 @@
+// Refusal: prototype-changed
+int total(int a, int b) {
+  return a + b;
+}

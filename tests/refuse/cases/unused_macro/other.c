@@ -1,0 +1,5 @@
+#include "sizes.h"
+
+int other(int x) {
+  return x + SMALL;
+}

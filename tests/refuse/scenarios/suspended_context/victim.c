@@ -1,0 +1,33 @@
+// A coroutine stops in the middle of value(); no register and no thread's stack shows it.
+#include <stdio.h>
+#include <ucontext.h>
+
+static ucontext_t outside, inside;
+static char stack[65536];
+static int result;
+
+__attribute__((noinline)) int value(int x) {
+  swapcontext(&inside, &outside);
+  return x + 1;
+}
+
+static void work(void) {
+  result = value(1);
+}
+
+void start(void) {
+  getcontext(&inside);
+  inside.uc_stack.ss_sp = stack;
+  inside.uc_stack.ss_size = sizeof stack;
+  inside.uc_link = &outside;
+  makecontext(&inside, work, 0);
+  swapcontext(&outside, &inside);
+}
+
+void probe(const char* request) {
+  (void)request;
+  if (result == 0) {
+    swapcontext(&outside, &inside);
+  }
+  printf("%d", result);
+}
