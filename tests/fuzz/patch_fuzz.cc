@@ -1,0 +1,24 @@
+// Any bytes as a patch file: an Error, or a patch that can be written and read again (P8).
+//
+// The writer calls an inconsistent patch a bug, so a patch that the reader should not have let
+// through shows up as a crash here.
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/error.h"
+#include "format/file.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  qp::format::Patch patch;
+  try {
+    patch = qp::format::read_patch(qp::copy(std::as_bytes(std::span(data, size))), "fuzz");
+  } catch (const qp::Error&) {
+    return 0;
+  }
+  qp::Bytes bytes = qp::format::write_patch(patch);
+  qp::format::Patch again = qp::format::read_patch(bytes, "fuzz, second time");
+  QP_ASSERT(again.fresh == patch.fresh && again.old == patch.old);
+  QP_ASSERT(qp::format::write_patch(again) == bytes);
+  return 0;
+}
