@@ -5,14 +5,12 @@
 // Three sources bound them, best first:
 //
 //   1. The section's own law. A SHF_MERGE section is a list of strings (cut after each NUL of
-//   entsize
-//      bytes) or of constants of entsize bytes. The linker relies on it, so we may.
+//      entsize bytes) or of constants of entsize bytes. The linker relies on it, so we may.
 //   2. Local labels (".LC5", ".L4", ".LJTI2_0"), which the assembler keeps with --keep-locals.
-//   qpatch
-//      build asks for them; they are exact.
+//      qpatch build asks for them; they are exact.
 //   3. The places that relocations point to. A reference can point into the middle of a table, so
 //      this may cut too often. That is harmless: neighbours in such a run travel and are compared
-//      together with what is referred to (anonymous.cc).
+//      together with what is referred to (contents.cc).
 //
 // Code is cut by function symbols only. Labels without type and size (hand-written assembly) make
 // one atom from the first to the next real function, since execution can fall from one to the next.

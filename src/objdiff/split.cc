@@ -11,7 +11,7 @@
 // PC-relative references lead (code_map.cc). These targets then help to cut anonymous data. Then
 // all relocations become references: to the symbol of an atom at its offset 0, never to a section
 // symbol, with the addend adjusted so that S + A stays the same address. A reference to one past
-// the end belongs to the atom that begins there, if there is one; anonymous.cc takes care of what
+// the end belongs to the atom that begins there, if there is one; contents.cc takes care of what
 // that means.
 //
 // Which atom a reference through a section symbol means is decided by where it leads; through a

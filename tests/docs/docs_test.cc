@@ -148,8 +148,33 @@ TEST(Refusals, page_is_the_table) {
 // Claim: there is a README and the pages that it promises.
 TEST(Pages, exist) {
   for (const char* name : {"README.md", "CONTRIBUTING.md", "docs/overview.md", "docs/glossary.md",
-                           "docs/safety.md", "docs/limits.md", "docs/refusals.md"}) {
+                           "docs/safety.md", "docs/limits.md", "docs/refusals.md",
+                           "docs/objdiff.md", "docs/performance.md"}) {
     EXPECT_TRUE(fs::exists(fs::path(QP_ROOT) / name)) << name;
+  }
+}
+
+// Claim: a file of ours that a document or a comment names exists.
+TEST(Pages, named_files_exist) {
+  static const std::regex name(R"(\b((?:docs|src|tests|bench|demos|tools)/[\w./-]*\w\.[a-z]+)\b)");
+  std::vector<fs::path> files = documents();
+  for (const char* folder : {"src", "tests", "bench", "demos", "tools"}) {
+    for (const auto& entry : fs::recursive_directory_iterator(fs::path(QP_ROOT) / folder)) {
+      const std::string kind = entry.path().extension();
+      if (kind == ".cc" || kind == ".h" || kind == ".txt") {
+        files.push_back(entry.path());
+      }
+    }
+  }
+  for (const fs::path& file : files) {
+    for (const std::string& line : lines_of(file)) {
+      for (std::sregex_iterator i(line.begin(), line.end(), name), end; i != end; ++i) {
+        const bool ours = i->prefix().str().ends_with(' ') || i->prefix().str().ends_with('`') ||
+                          i->prefix().str().ends_with('(');
+        EXPECT_TRUE(!ours || fs::exists(fs::path(QP_ROOT) / (*i)[1].str()))
+            << fs::relative(file, QP_ROOT) << " names " << (*i)[1];
+      }
+    }
   }
 }
 
