@@ -26,12 +26,19 @@ struct BusyThread {
   std::string name;                 // comm
   std::string function;             // the replaced function it is in
   std::vector<std::string> frames;  // "0x5581… compose_dec_ttl+0x1f", innermost first
-  std::string reason;               // "return address on the stack", "stack could not be unwound: …"
-  int seen = 1;                     // in how many attempts
+  std::string reason;  // "return address on the stack", "stack could not be unwound: …"
+  int seen = 1;        // in how many attempts
 };
 
 enum class Verdict {
-  Patched, AlreadyApplied, Reverted, NotApplied, Patchable /* check */, Busy, Unpatchable, Gone,
+  Patched,
+  AlreadyApplied,
+  Reverted,
+  NotApplied,
+  Patchable /* check */,
+  Busy,
+  Unpatchable,
+  Gone,
 };
 
 struct Outcome {
@@ -40,12 +47,12 @@ struct Outcome {
   Verdict verdict = Verdict::Unpatchable;
   std::string patch_id;
   size_t functions = 0;
-  std::chrono::nanoseconds pause{};      // of the freeze that succeeded
+  std::chrono::nanoseconds pause{};  // of the freeze that succeeded
   std::chrono::nanoseconds longest_pause{};
   int attempts = 0;
-  std::vector<Refusal> refusals;         // Unpatchable
-  std::vector<BusyThread> busy;          // Busy
-  std::vector<std::string> notes;        // "image kept mapped: …"
+  std::vector<Refusal> refusals;   // Unpatchable
+  std::vector<BusyThread> busy;    // Busy
+  std::vector<std::string> notes;  // "image kept mapped: …"
 };
 
 // Findings end in the Outcome; failures are thrown (Error). Every one is all or nothing.
@@ -56,7 +63,7 @@ Outcome revert(pid_t pid, const std::string& patch_id, const Options& options);
 // What the registries in the process say (and what reading them back finds wrong).
 struct Applied {
   Registry registry;
-  bool intact = true;            // detours are what the registry says
+  bool intact = true;  // detours are what the registry says
   std::vector<std::string> faults;
 };
 std::vector<Applied> list(const proc::Process& process);

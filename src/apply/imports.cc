@@ -87,16 +87,14 @@ bool is_code_of(const proc::Module& module, LiveAddr address) {
 }  // namespace
 
 ImportResolver::ImportResolver(const proc::Process& process,
-                               const std::vector<proc::Module>& modules,
-                               const proc::Module& target)
+                               const std::vector<proc::Module>& modules, const proc::Module& target)
     : process_(process), target_(target) {
   if (modules.empty()) {
     return;
   }
   for (LoadBias bias : read_link_map(process, modules.front())) {
     for (const proc::Module& m : modules) {
-      if (m.bias == bias && m.file &&
-          std::find(scope_.begin(), scope_.end(), &m) == scope_.end()) {
+      if (m.bias == bias && m.file && std::find(scope_.begin(), scope_.end(), &m) == scope_.end()) {
         scope_.push_back(&m);
         break;
       }
@@ -141,13 +139,11 @@ std::optional<LiveAddr> ImportResolver::from_any_slot(const std::string& name,
 std::optional<LiveAddr> ImportResolver::from_own_slot(LinkAddr resolver,
                                                       const proc::Module& definer) const {
   for (const elf::Relocation& r : definer.file->dynamic_relocations()) {
-    if (r.type != elf::RelocType::IRelative ||
-        static_cast<uint64_t>(r.addend) != resolver.value) {
+    if (r.type != elf::RelocType::IRelative || static_cast<uint64_t>(r.addend) != resolver.value) {
       continue;
     }
     auto value = peek<uint64_t>(process_.memory(), definer.bias(LinkAddr(r.offset)));
-    if (value && is_code_of(definer, LiveAddr(*value)) &&
-        *value != definer.bias(resolver).value) {
+    if (value && is_code_of(definer, LiveAddr(*value)) && *value != definer.bias(resolver).value) {
       return LiveAddr(*value);
     }
   }

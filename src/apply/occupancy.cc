@@ -100,7 +100,9 @@ bool StackCheck::read_stacks(const proc::Frozen& frozen) {
       mapping = stack_mapping(sp);
     }
     if (!mapping) {
-      inside_.push_back({thread.tid, LiveAddr(thread.registers.rip), {},
+      inside_.push_back({thread.tid,
+                         LiveAddr(thread.registers.rip),
+                         {},
                          fmt::format("its stack pointer {:#x} is in no mapping", sp.value)});
       continue;
     }
@@ -131,9 +133,10 @@ void StackCheck::unwind_thread(const proc::StoppedThread& thread) {
   }
   if (found.reason.empty() && !trace.complete) {
     found.at = trace.frames.empty() ? LiveAddr(thread.registers.rip) : trace.frames.back().pc;
-    found.reason = fmt::format("its stack holds an address of the function and can't be unwound "
-                               "to its end: {}",
-                               trace.stopped);
+    found.reason = fmt::format(
+        "its stack holds an address of the function and can't be unwound "
+        "to its end: {}",
+        trace.stopped);
   }
   if (!found.reason.empty()) {
     inside_.push_back(std::move(found));
@@ -163,9 +166,9 @@ StackCheck::Answer StackCheck::look(const proc::Frozen& frozen) {
   for (const Stack& s : stacks_) {
     const proc::StoppedThread& thread = frozen.threads()[s.thread];
     LiveAddr pc(thread.registers.rip);
-    bool hit = inside_any(ranges_, pc) ||
-               !unwind::scan_words(ByteView(stack_bytes_).subspan(s.offset, s.size), ranges_)
-                    .empty();
+    bool hit =
+        inside_any(ranges_, pc) ||
+        !unwind::scan_words(ByteView(stack_bytes_).subspan(s.offset, s.size), ranges_).empty();
     if (!hit) {
       continue;
     }

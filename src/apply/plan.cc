@@ -37,11 +37,11 @@ std::optional<size_t> find_target(const std::vector<proc::Module>& modules,
   for (const proc::Module& m : modules) {
     std::string base = m.path.substr(m.path.rfind('/') + 1);
     if (base == patch.meta.target_name) {
-      report.refuse("not-in-process", patch.meta.target_name,
-                    fmt::format("the process runs another build of it: build-id {}, the patch is "
-                                "for {}",
-                                m.build_id.empty() ? "none" : m.build_id,
-                                patch.meta.target_build_id));
+      report.refuse(
+          "not-in-process", patch.meta.target_name,
+          fmt::format("the process runs another build of it: build-id {}, the patch is "
+                      "for {}",
+                      m.build_id.empty() ? "none" : m.build_id, patch.meta.target_build_id));
       return std::nullopt;
     }
   }
@@ -64,9 +64,9 @@ void check_other_patches(const proc::Process& process, const format::Patch& patc
       continue;
     }
     if (r.state != State::Applied) {
-      report.refuse("interrupted", r.patch_id,
-                    fmt::format("its registry at {:#x} is {}", found.at.value,
-                                state_name(r.state)));
+      report.refuse(
+          "interrupted", r.patch_id,
+          fmt::format("its registry at {:#x} is {}", found.at.value, state_name(r.state)));
       continue;
     }
     for (const RegistryDetour& d : r.detours) {
@@ -81,10 +81,14 @@ void check_other_patches(const proc::Process& process, const format::Patch& patc
 
 const char* describe(elf::BindingKind kind) {
   switch (kind) {
-    case elf::BindingKind::Unbound: return "unbound";
-    case elf::BindingKind::Address: return "an address";
-    case elf::BindingKind::TpOffset: return "thread-local";
-    case elf::BindingKind::Import: return "an import";
+    case elf::BindingKind::Unbound:
+      return "unbound";
+    case elf::BindingKind::Address:
+      return "an address";
+    case elf::BindingKind::TpOffset:
+      return "thread-local";
+    case elf::BindingKind::Import:
+      return "an import";
   }
   return "";
 }
@@ -151,10 +155,10 @@ void prove(const proc::Process& process, const proc::Module& module,
         continue;
       }
       report.refuse("code-differs", f.name,
-                    proof.difference ? fmt::format("{} at {:#x}: {}", proof.difference->function,
-                                                   proof.difference->target_at.value,
-                                                   proof.difference->what)
-                                     : "its code could not be read");
+                    proof.difference
+                        ? fmt::format("{} at {:#x}: {}", proof.difference->function,
+                                      proof.difference->target_at.value, proof.difference->what)
+                        : "its code could not be read");
       continue;
     }
     if (proof.ranges != f.ranges) {
@@ -188,8 +192,8 @@ void check_contexts(const std::vector<proc::Module>& modules, Report& report) {
       continue;
     }
     for (const elf::Symbol& s : m.file->dynamic_symbols()) {
-      if (!s.defined() && (s.name == "swapcontext" || s.name == "makecontext" ||
-                           s.name == "setcontext")) {
+      if (!s.defined() &&
+          (s.name == "swapcontext" || s.name == "makecontext" || s.name == "setcontext")) {
         report.refuse("suspended-contexts", m.path, fmt::format("it imports {}", s.name));
       }
     }
@@ -198,12 +202,11 @@ void check_contexts(const std::vector<proc::Module>& modules, Report& report) {
 
 // A revert that could not unmap the image left it where it was; the same patch takes that place
 // again, so that applying and reverting for ever does not eat the address space.
-std::optional<LinkAddr> kept_base(const proc::Process& process, const Plan& plan,
-                                  uint64_t size) {
+std::optional<LinkAddr> kept_base(const proc::Process& process, const Plan& plan, uint64_t size) {
   for (const FoundRegistry& found : find_registries(process)) {
     if (found.registry && found.registry->state == State::Reverted &&
-        found.registry->patch_id == plan.patch_id &&
-        found.registry->bias == plan.module().bias && found.image.size() <= size) {
+        found.registry->patch_id == plan.patch_id && found.registry->bias == plan.module().bias &&
+        found.image.size() <= size) {
       return plan.module().bias(found.image.start);
     }
   }

@@ -22,14 +22,14 @@ struct Write {
 struct Plan {
   std::string patch_id;
   std::vector<proc::Module> modules;
-  size_t target = 0;                    // index into modules
+  size_t target = 0;  // index into modules
   link::Image image;
-  std::vector<link::Detour> detours;    // LinkAddr of the target
+  std::vector<link::Detour> detours;  // LinkAddr of the target
   Registry registry;
   LiveAddr registry_at;
-  std::vector<Write> writes;            // into the image's writable memory: fills, registry
-  bool reuse = false;                   // the image is mapped already (kept by a revert)
-  std::vector<LiveRange> old_code;      // where nobody may be; sorted, disjoint
+  std::vector<Write> writes;        // into the image's writable memory: fills, registry
+  bool reuse = false;               // the image is mapped already (kept by a revert)
+  std::vector<LiveRange> old_code;  // where nobody may be; sorted, disjoint
   const proc::Module& module() const { return modules[target]; }
 };
 

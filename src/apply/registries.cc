@@ -23,7 +23,9 @@ std::string_view image_part(std::string_view name) {
   return name.starts_with(kPrefix) && name.ends_with(kSuffix) ? name : std::string_view();
 }
 
-bool is_image(const proc::Mapping& m) { return !image_part(m.name).empty(); }
+bool is_image(const proc::Mapping& m) {
+  return !image_part(m.name).empty();
+}
 
 std::string id_in(std::string_view image) {
   image.remove_prefix(kPrefix.size());
@@ -50,11 +52,16 @@ std::string image_name(const std::string& patch_id, const std::string& build_id)
 
 const char* state_name(State state) {
   switch (state) {
-    case State::Staged: return "staged";
-    case State::Committing: return "committing";
-    case State::Applied: return "applied";
-    case State::Reverting: return "reverting";
-    case State::Reverted: return "reverted";
+    case State::Staged:
+      return "staged";
+    case State::Committing:
+      return "committing";
+    case State::Applied:
+      return "applied";
+    case State::Reverting:
+      return "reverting";
+    case State::Reverted:
+      return "reverted";
   }
   return "unknown";
 }
@@ -82,8 +89,7 @@ std::vector<FoundRegistry> find_registries(const proc::Process& process) {
     uint64_t room = 0;
     size_t j = i;
     for (; j < mappings.size() && mappings[j].name == first.name &&
-           (j == i || (mappings[j].offset != 0 &&
-                       mappings[j].range.start == found.image.end));
+           (j == i || (mappings[j].offset != 0 && mappings[j].range.start == found.image.end));
          ++j) {
       found.image.end = mappings[j].range.end;
       if (mappings[j].writable && room == 0) {

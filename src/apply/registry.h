@@ -14,16 +14,22 @@
 
 namespace qp::apply {
 
-enum class State : uint32_t { Staged = 1, Committing = 2, Applied = 3, Reverting = 4, Reverted = 5 };
+enum class State : uint32_t {
+  Staged = 1,
+  Committing = 2,
+  Applied = 3,
+  Reverting = 4,
+  Reverted = 5
+};
 
 struct RegistryDetour {
   std::string function;
-  std::string file;            // FILE scope of a static function
-  LiveAddr at;                 // first overwritten byte
-  Bytes saved;                 // what was there
-  Bytes jump;                  // what is there now
-  LiveAddr entry;              // of the old function
-  LiveRange new_code;          // the replacement in the image
+  std::string file;    // FILE scope of a static function
+  LiveAddr at;         // first overwritten byte
+  Bytes saved;         // what was there
+  Bytes jump;          // what is there now
+  LiveAddr entry;      // of the old function
+  LiveRange new_code;  // the replacement in the image
   std::vector<LiveRange> old_code;
 };
 

@@ -60,8 +60,8 @@ std::vector<std::string> find_faults(const proc::Process& process, const proc::M
       faults.push_back(fmt::format("the detour of {} at {:#x} is not in the target's text",
                                    d.function, d.at.value));
     } else if (!file.try_read(module->bias(d.at), original) || original != d.saved) {
-      faults.push_back(fmt::format("the saved bytes of {} are not those of the target's file",
-                                   d.function));
+      faults.push_back(
+          fmt::format("the saved bytes of {} are not those of the target's file", d.function));
     } else if (Bytes have = read_live(process, d.at, d.jump.size()); have != d.jump) {
       faults.push_back(fmt::format("{} at {:#x} holds {}, not the detour {}", d.function,
                                    d.at.value, hex(have), hex(d.jump)));
@@ -89,8 +89,8 @@ Located find_applied(const proc::Process& process, const std::string& patch_id) 
       continue;
     }
     if (r.state != State::Applied) {
-      throw Refused({{"interrupted", r.patch_id,
-                      fmt::format("its registry says {}", state_name(r.state))}});
+      throw Refused(
+          {{"interrupted", r.patch_id, fmt::format("its registry says {}", state_name(r.state))}});
     }
     Registry registry = r;
     return {std::move(found), std::move(registry)};
@@ -117,8 +117,7 @@ std::string why_reachable(const proc::Process& process, const Registry& registry
     return "its code hands out addresses of its own functions or variables";
   }
   proc::Frozen frozen = proc::Frozen::freeze(process);
-  std::string reach =
-      frozen.gone() ? "" : find_reach(process, frozen, registry.image, kScanLimit);
+  std::string reach = frozen.gone() ? "" : find_reach(process, frozen, registry.image, kScanLimit);
   frozen.thaw();
   return reach;
 }
@@ -137,8 +136,8 @@ void release_image(const proc::Process& process, const Registry& registry, Outco
   }
   if (!reach.empty()) {
     outcome.notes.push_back(fmt::format("image kept mapped ({} KiB at {:#x}): {}",
-                                        registry.image.size() / 1024,
-                                        registry.image.start.value, reach));
+                                        registry.image.size() / 1024, registry.image.start.value,
+                                        reach));
   }
 }
 
@@ -155,9 +154,9 @@ void revert_in(const proc::Process& process, const std::string& patch_id, const 
   for (const RegistryDetour& d : located.registry.detours) {
     writes.push_back({d.function, d.at, d.jump, d.saved});
   }
-  Switched switched = switch_over(
-      process, {located.found.image}, options, outcome,
-      [&](const proc::Frozen&) { restore(process.memory(), located, writes); });
+  Switched switched =
+      switch_over(process, {located.found.image}, options, outcome,
+                  [&](const proc::Frozen&) { restore(process.memory(), located, writes); });
   switch (switched) {
     case Switched::Done:
       outcome.verdict = Verdict::Reverted;
@@ -214,9 +213,8 @@ std::vector<Applied> list(const proc::Process& process) {
     Applied a{.registry = *found.registry};
     a.faults = found.registry->state == State::Applied
                    ? find_faults(process, find_module(*modules, a.registry), a.registry)
-                   : std::vector<std::string>{
-                         fmt::format("an interrupted run left it {}",
-                                     state_name(found.registry->state))};
+                   : std::vector<std::string>{fmt::format("an interrupted run left it {}",
+                                                          state_name(found.registry->state))};
     a.intact = a.faults.empty();
     all.push_back(std::move(a));
   }

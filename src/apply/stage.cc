@@ -30,11 +30,12 @@ namespace {
 
 int protection(uint32_t flags) {
   return ((flags & elf::kSegR) != 0 ? PROT_READ : 0) |
-         ((flags & elf::kSegW) != 0 ? PROT_WRITE : 0) |
-         ((flags & elf::kSegX) != 0 ? PROT_EXEC : 0);
+         ((flags & elf::kSegW) != 0 ? PROT_WRITE : 0) | ((flags & elf::kSegX) != 0 ? PROT_EXEC : 0);
 }
 
-bool failed(int64_t result) { return result < 0 && result >= -4095; }
+bool failed(int64_t result) {
+  return result < 0 && result >= -4095;
+}
 
 // Throws with the kernel's words if a system call of the borrowed thread failed.
 uint64_t demand(int64_t result, const char* what, const std::string& on) {
@@ -78,8 +79,7 @@ class Scratch {
 
 // The image in the store; written if it is not there, or is not what it should be.
 std::filesystem::path store_image(const Plan& plan, const Options& options) {
-  std::filesystem::path path =
-      options.image_store / image_name(plan.patch_id, plan.image.build_id);
+  std::filesystem::path path = options.image_store / image_name(plan.patch_id, plan.image.build_id);
   std::error_code ignored;
   if (std::filesystem::exists(path, ignored) && read_file(path) == plan.image.file) {
     return path;
@@ -131,21 +131,21 @@ LiveRange live_range(const Plan& plan) {
 
 void map_segments(proc::Borrowed& thread, int64_t fd, const Plan& plan) {
   LiveRange range = live_range(plan);
-  uint64_t got = demand(
-      thread.call(SYS_mmap, range.start.value, range.size(), PROT_NONE,
-                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
-                  static_cast<uint64_t>(-1), 0),
-      "mmap", fmt::format("the image's range at {:#x}", range.start.value));
+  uint64_t got =
+      demand(thread.call(SYS_mmap, range.start.value, range.size(), PROT_NONE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
+                         static_cast<uint64_t>(-1), 0),
+             "mmap", fmt::format("the image's range at {:#x}", range.start.value));
   if (got != range.start.value) {  // a kernel before 4.17 takes the flag for a hint
     thread.call(SYS_munmap, got, range.size());
     throw Error("system", "mmap in the process", fmt::format("{:#x}", range.start.value),
                 "the range is not free any more");
   }
   for (const link::ImageSegment& s : plan.image.segments) {
-    int64_t result = thread.call(SYS_mmap, plan.module().bias(s.address).value, s.memory_size,
-                                 static_cast<uint64_t>(protection(s.flags)),
-                                 MAP_PRIVATE | MAP_FIXED, static_cast<uint64_t>(fd),
-                                 s.offset.value);
+    int64_t result =
+        thread.call(SYS_mmap, plan.module().bias(s.address).value, s.memory_size,
+                    static_cast<uint64_t>(protection(s.flags)), MAP_PRIVATE | MAP_FIXED,
+                    static_cast<uint64_t>(fd), s.offset.value);
     if (failed(result)) {
       thread.call(SYS_munmap, range.start.value, range.size());
       demand(result, "mmap", "a segment of the image");
@@ -177,8 +177,7 @@ void write_values(const proc::Process& process, const Plan& plan) {
 // only what was written now is compared.
 void read_back(const proc::Process& process, const Plan& plan) {
   for (const link::ImageSegment& s : plan.image.segments) {
-    LiveRange range{plan.module().bias(s.address),
-                    plan.module().bias(s.address + s.memory_size)};
+    LiveRange range{plan.module().bias(s.address), plan.module().bias(s.address + s.memory_size)};
     Bytes want = copy(slice(plan.image.file, s.offset.value, s.memory_size));
     Bytes have(want.size());
     bool same = process.memory().try_read(range.start, have);

@@ -100,7 +100,9 @@ Switched switch_over(const proc::Process& process, std::vector<LiveRange> ranges
     if (Clock::now() >= deadline) {
       return process.alive() ? Switched::Busy : Switched::Gone;
     }
-    wait = std::clamp<Clock::duration>(wait * 2, std::min<Clock::duration>(frozen.pause() * kShareOfStops, kLongestWait), kLongestWait);
+    wait = std::clamp<Clock::duration>(
+        wait * 2, std::min<Clock::duration>(frozen.pause() * kShareOfStops, kLongestWait),
+        kLongestWait);
     std::this_thread::sleep_until(std::min(Clock::now() + wait, deadline));
     check.prepare_unwinding();
   }
@@ -112,9 +114,9 @@ void write_code(const proc::Memory& memory, const std::vector<CodeWrite>& writes
   for (const CodeWrite& w : writes) {
     Bytes have(w.expected.size());
     if (!memory.try_read(w.at, have) || have != w.expected) {
-      report.refuse("text-modified", w.function,
-                    fmt::format("{:#x} holds {}, expected {}", w.at.value, hex(have),
-                                hex(w.expected)));
+      report.refuse(
+          "text-modified", w.function,
+          fmt::format("{:#x} holds {}, expected {}", w.at.value, hex(have), hex(w.expected)));
     }
   }
   report.checkpoint();

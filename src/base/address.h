@@ -31,8 +31,8 @@ struct Address {
 
 using SectionOffset = Address<struct SectionOffsetTag>;  // from the start of an ELF section
 using FileOffset = Address<struct FileOffsetTag>;        // from the start of a file
-using LinkAddr = Address<struct LinkAddrTag>;            // st_value / p_vaddr: as the linker placed it
-using LiveAddr = Address<struct LiveAddrTag>;            // in the address space of a process
+using LinkAddr = Address<struct LinkAddrTag>;  // st_value / p_vaddr: as the linker placed it
+using LiveAddr = Address<struct LiveAddrTag>;  // in the address space of a process
 
 // What ld.so added to every address of a module (l_addr). 0 for a non-PIE executable.
 struct LoadBias {
@@ -54,8 +54,12 @@ struct Range {
 using LinkRange = Range<LinkAddr>;
 using LiveRange = Range<LiveAddr>;
 
-constexpr uint64_t align_up(uint64_t v, uint64_t to) { return (v + to - 1) / to * to; }
-constexpr uint64_t align_down(uint64_t v, uint64_t to) { return v / to * to; }
+constexpr uint64_t align_up(uint64_t v, uint64_t to) {
+  return (v + to - 1) / to * to;
+}
+constexpr uint64_t align_down(uint64_t v, uint64_t to) {
+  return v / to * to;
+}
 inline constexpr uint64_t kPageSize = 4096;  // x86-64 base page
 
 }  // namespace qp

@@ -24,8 +24,12 @@ void store_bytes(ByteSpan into, uint64_t offset, ByteView what) {
   std::copy(what.begin(), what.end(), into.begin() + static_cast<ptrdiff_t>(offset));
 }
 
-void append_bytes(Bytes& out, ByteView what) { out.insert(out.end(), what.begin(), what.end()); }
-void append_text(Bytes& out, std::string_view text) { append_bytes(out, as_bytes(text)); }
+void append_bytes(Bytes& out, ByteView what) {
+  out.insert(out.end(), what.begin(), what.end());
+}
+void append_text(Bytes& out, std::string_view text) {
+  append_bytes(out, as_bytes(text));
+}
 
 ByteView ByteCursor::take(uint64_t size) {
   if (size > left()) {
@@ -81,8 +85,8 @@ int64_t ByteCursor::read_sleb128() {
 
 void ByteCursor::seek(uint64_t offset) {
   if (offset > bytes_.size()) {
-    throw bad_file(what_, fmt::format("offset {} is outside of its {} bytes", offset,
-                                      bytes_.size()));
+    throw bad_file(what_,
+                   fmt::format("offset {} is outside of its {} bytes", offset, bytes_.size()));
   }
   at_ = offset;
 }

@@ -23,7 +23,9 @@ inline ByteView as_bytes(std::string_view s) {
 inline std::string_view as_text(ByteView b) {
   return {reinterpret_cast<const char*>(b.data()), b.size()};
 }
-inline Bytes copy(ByteView b) { return {b.begin(), b.end()}; }
+inline Bytes copy(ByteView b) {
+  return {b.begin(), b.end()};
+}
 
 // Sub-range or Error{bad-file}; never reads outside.
 ByteView slice(ByteView b, uint64_t offset, uint64_t size);

@@ -31,8 +31,8 @@ Error bad_file(std::string_view file, std::string_view what) {
 }
 
 void assertion_failed(const char* condition, const char* file, int line, const char* function) {
-  throw Bug(fmt::format("internal error: {} is false at {}:{} ({})", condition, file, line,
-                        function));
+  throw Bug(
+      fmt::format("internal error: {} is false at {}:{} ({})", condition, file, line, function));
 }
 
 }  // namespace qp

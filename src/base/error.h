@@ -49,8 +49,8 @@ class Bug : public std::logic_error {
 };
 [[noreturn]] void assertion_failed(const char* condition, const char* file, int line,
                                    const char* function);
-#define QP_ASSERT(condition)                                                       \
-  ((condition) ? static_cast<void>(0)                                              \
+#define QP_ASSERT(condition)          \
+  ((condition) ? static_cast<void>(0) \
                : ::qp::assertion_failed(#condition, __FILE__, __LINE__, __func__))
 
 }  // namespace qp

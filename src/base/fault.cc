@@ -13,17 +13,17 @@ namespace qp {
 
 const std::vector<std::string_view>& all_fault_points() {
   static const std::vector<std::string_view> points = {
-      "plan.done",          // everything is computed, nothing touched
-      "stage.borrowed",     // a thread is stopped with borrowed registers
-      "stage.opened",       // the image file is open in the process
-      "stage.mapped",       // the image is mapped
-      "stage.written",      // its values and the registry are written
-      "stage.done",         // the thread has gone home
-      "switch.frozen",      // all threads stand still
-      "commit.begun",       // the registry says committing
-      "commit.detour",      // one detour is written
-      "revert.begun",       // the registry says reverting
-      "revert.detour",      // one entry is restored
+      "plan.done",       // everything is computed, nothing touched
+      "stage.borrowed",  // a thread is stopped with borrowed registers
+      "stage.opened",    // the image file is open in the process
+      "stage.mapped",    // the image is mapped
+      "stage.written",   // its values and the registry are written
+      "stage.done",      // the thread has gone home
+      "switch.frozen",   // all threads stand still
+      "commit.begun",    // the registry says committing
+      "commit.detour",   // one detour is written
+      "revert.begun",    // the registry says reverting
+      "revert.detour",   // one entry is restored
   };
   return points;
 }

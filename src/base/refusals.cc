@@ -20,7 +20,8 @@ const std::vector<RefusalKind>& all_refusals() {
       {"object-unsupported", "the object has something that qpatch can't take apart yet",
        "Every byte of the object has to be accounted for; this part could not be.",
        "See the detail; docs/limits.md lists what is not supported.", ExitCode::Failure, false},
-      {"tls-unsupported", "the patch needs a kind of thread-local storage that is not supported yet",
+      {"tls-unsupported",
+       "the patch needs a kind of thread-local storage that is not supported yet",
        "The offset of the variable from the thread pointer could not be established for this kind "
        "of module and access model.",
        "Write the fix so that the changed functions do not touch this variable.", ExitCode::Failure,
@@ -30,17 +31,20 @@ const std::vector<RefusalKind>& all_refusals() {
        "C++ inline functions and templates are not supported yet; see docs/limits.md.",
        ExitCode::Failure, false},
       {"ifunc-unsupported", "an indirect function (IFUNC) changed or is added",
-       "Its resolver has run already when the process started; the outcome is cached in many places.",
+       "Its resolver has run already when the process started; the outcome is cached in many "
+       "places.",
        "Change the implementation functions instead of the resolver.", ExitCode::Failure, false},
       {"init-changed", "code that runs only at start or exit changed",
        "Constructors have run already; replacing them has no effect on the process.",
-       "Leave .init_array/.fini_array as they are and put the repair into functions that run again.",
+       "Leave .init_array/.fini_array as they are and put the repair into functions that run "
+       "again.",
        ExitCode::Failure, false},
       {"file-scope-asm", "file-scope data or code could not be assigned to a symbol",
        "Bytes without an owner could change without anybody noticing.",
        "Give the code symbols with type and size.", ExitCode::Failure, false},
       {"lto-unsupported", "a touched unit is compiled with -flto",
-       "Its object holds the compiler's intermediate language; the code that runs was made when the "
+       "Its object holds the compiler's intermediate language; the code that runs was made when "
+       "the "
        "program was linked, and the compilation can't be repeated unit by unit.",
        "Build the program without -flto; link-time optimisation is planned.", ExitCode::Failure,
        false},
@@ -52,12 +56,14 @@ const std::vector<RefusalKind>& all_refusals() {
       {"definition-conflict", "a new global function or variable exists already",
        "Old code would go on using the one that is there, new code the new one: two functions, or "
        "two copies of a variable, under one name.",
-       "If the definition was moved from another file, leave it there; else give the new one a name "
+       "If the definition was moved from another file, leave it there; else give the new one a "
+       "name "
        "of its own, or make it static.",
        ExitCode::Failure, false},
       // diff
       {"diff-unexplained", "a difference that no unit of the patch accounts for",
-       "The first law of the diff: nothing is lost. A part of the object changed and nothing in the "
+       "The first law of the diff: nothing is lost. A part of the object changed and nothing in "
+       "the "
        "patch would bring that change into the process.",
        "Look at `qpatch diff`; usually the change is one of data that nobody in this unit reads.",
        ExitCode::Failure, false},
@@ -131,14 +137,15 @@ const std::vector<RefusalKind>& all_refusals() {
        "Free address space near the target; for non-PIE programs compile the fix without "
        "-mcmodel=large data.",
        ExitCode::Failure, false},
-      {"symbol-unbound", "a symbol of the patch has no binding",
-       "The patch file is incomplete.", "Build the patch again.", ExitCode::Failure, false},
+      {"symbol-unbound", "a symbol of the patch has no binding", "The patch file is incomplete.",
+       "Build the patch again.", ExitCode::Failure, false},
       {"function-short", "a function is too short for a jump",
-       "Its five bytes would overwrite the function behind it.",
-       "Put the fix into its callers.", ExitCode::NoMatch, false},
+       "Its five bytes would overwrite the function behind it.", "Put the fix into its callers.",
+       ExitCode::NoMatch, false},
       {"no-room", "no free address range near the target",
        "The image must lie within 2 GiB of the target.",
-       "Restart the process with fewer mappings near it, or use a build that is not MAP_32BIT-full.",
+       "Restart the process with fewer mappings near it, or use a build that is not "
+       "MAP_32BIT-full.",
        ExitCode::NoMatch, false},
       // apply
       {"not-in-process", "the process does not use the target of the patch",
@@ -173,7 +180,8 @@ const std::vector<RefusalKind>& all_refusals() {
       {"not-applied", "the patch is not applied in the process", "There is nothing to revert.",
        "See `qpatch list`.", ExitCode::NoMatch, false},
       {"already-replaced", "another patch has replaced the same function",
-       "The live code of the function is that patch's jump, not the original's code, so nothing can "
+       "The live code of the function is that patch's jump, not the original's code, so nothing "
+       "can "
        "be proven about it.",
        "Revert the other patch first (`qpatch list`), or build one patch that holds both fixes.",
        ExitCode::NoMatch, false},
@@ -181,8 +189,8 @@ const std::vector<RefusalKind>& all_refusals() {
        "The process wrote over it, or it belongs to another version of qpatch.",
        "Restart the process; `qpatch list` shows what was found.", ExitCode::NeedsRecover, false},
       {"interrupted", "an interrupted run left a patch half done",
-       "Neither the old nor the new state is complete in the registry.",
-       "Run `qpatch recover`.", ExitCode::NeedsRecover, false},
+       "Neither the old nor the new state is complete in the registry.", "Run `qpatch recover`.",
+       ExitCode::NeedsRecover, false},
       {"seccomp", "a seccomp filter of the process would stop the system calls qpatch needs",
        "A borrowed thread has to map memory; the filter can kill the process for that.",
        "Run qpatch with CAP_SYS_ADMIN and without a filter of its own.", ExitCode::NoMatch, false},

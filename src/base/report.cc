@@ -33,7 +33,9 @@ Refused::Refused(std::vector<Refusal> findings)
   QP_ASSERT(!findings_.empty());
 }
 
-ExitCode Refused::exit_code() const { return refusal_kind(findings_.front().id).exit_code; }
+ExitCode Refused::exit_code() const {
+  return refusal_kind(findings_.front().id).exit_code;
+}
 
 void Report::refuse(std::string_view id, std::string where, std::string detail) {
   const RefusalKind& kind = refusal_kind(id);

@@ -19,7 +19,7 @@ struct RefusalKind {
   std::string_view why;     // why qpatch refuses, and what would happen if it did not
   std::string_view remedy;  // what the user can do
   ExitCode exit_code;
-  bool waivable;            // may be named in --allow=ID:NAME
+  bool waivable;  // may be named in --allow=ID:NAME
 };
 const std::vector<RefusalKind>& all_refusals();
 // Throws Bug for an id that the table does not have.

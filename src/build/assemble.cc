@@ -4,12 +4,10 @@
 // Where a reference of included code leads:
 //   1. to an included atom that is new (function, variable, string, .cold piece): to the atom;
 //   2. to the *entry* of a function that is replaced: to its old entry in the target, where the
-//   detour
-//      is. So function pointers taken by new and by old code are equal, and after a revert nothing
-//      of the old program holds an address of the image;
+//      detour is. So function pointers taken by new and by old code are equal, and after a revert
+//      nothing of the old program holds an address of the image;
 //   3. to a place *inside* of a replaced function (its .cold piece jumps back, its jump tables,
-//   label
-//      addresses): to the new atom, since the old one's inside is another;
+//      label addresses): to the new atom, since the old one's inside is another;
 //   4. to something that stays in the target: to the binding of the original's symbol;
 //   5. to a name that the original object never mentioned: to a new global of another unit in this
 //      patch; else to the one global of the target that has this name; else it is an import, for

@@ -11,8 +11,7 @@
 //        assembler resolves references within one section (DESIGN.md section 3);
 //   -Wa,-L     keeps .L symbols, which bound strings and tables that have no other name;
 //   -g         only if types are missing: their layouts are compared. GCC and Clang make the same
-//   code
-//        with and without it (GCC tests itself with -fcompare-debug);
+//        code with and without it (GCC tests itself with -fcompare-debug);
 //   -gno-split-dwarf   debug information belongs into the object.
 // Options come after the recorded ones, since the last one wins; prefix maps come first, since GCC
 // tries the last one given first and the user's own maps shall keep their effect.

@@ -7,12 +7,10 @@
 // What makes it less than trivial:
 //   - a directive can't stand everywhere: source_lines.h says where it can;
 //   - in a branch of #if that is not taken, #line does nothing. So the shift behind #endif depends
-//   on
-//     the branch. We follow all branches at once: the state is the *set* of shifts that are
+//     on the branch. We follow all branches at once: the state is the *set* of shifts that are
 //     possible here, and a line is numbered right only if the set holds just the right one;
 //   - the file may have #line directives of its own (bison, flex): then "the number" of a line is
-//   the
-//     presumed one, computed with the same machinery for the original.
+//     the presumed one, computed with the same machinery for the original.
 
 #include "build/line_directives.h"
 

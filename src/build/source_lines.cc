@@ -4,10 +4,9 @@
 // text around it would not mind. That is not so inside
 //   - a block comment, or a line comment that a backslash continues;
 //   - a string literal continued with a backslash, or a raw string, which holds newlines as they
-//   are;
+//     are;
 //   - the argument list of a macro (undefined behaviour, C11 6.10.3p11) – and since a lexer can't
-//   know
-//     which names are macros, any parentheses count; nor between a name and a parenthesis that
+//     know which names are macros, any parentheses count; nor between a name and a parenthesis that
 //     starts the next line;
 //   - a directive that is continued, by a backslash or by a comment that ends on a later line.
 // Parentheses are counted per branch of #if: both branches of

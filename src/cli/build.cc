@@ -7,9 +7,9 @@
 
 #include <fmt/format.h>
 
+#include "base/fd.h"
 #include "cli/commands.h"
 #include "cli/diff_output.h"
-#include "base/fd.h"
 #include "cli/executable.h"
 #include "cli/messages.h"
 #include "format/file.h"

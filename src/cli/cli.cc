@@ -92,8 +92,9 @@ int run_command(const std::vector<Command>& commands) {
 }  // namespace
 
 int run(int argc, char** argv) {
-  CLI::App app("Repairs running programs: makes a patch from a source diff, proves that it fits, "
-               "and puts it into processes that go on working.");
+  CLI::App app(
+      "Repairs running programs: makes a patch from a source diff, proves that it fits, "
+      "and puts it into processes that go on working.");
   app.name("qpatch");
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);

@@ -25,8 +25,8 @@ ExitCode run_diff(const Arguments& args) {
   Report report({args.allow.begin(), args.allow.end()});
   elf::File original = elf::File::open(args.original);
   elf::File patched = elf::File::open(args.patched);
-  objdiff::Diff diff = objdiff::diff(objdiff::split(original, report),
-                                     objdiff::split(patched, report), report);
+  objdiff::Diff diff =
+      objdiff::diff(objdiff::split(original, report), objdiff::split(patched, report), report);
   objdiff::compare_types(original, patched, report);
   if (args.json) {
     auto out = diff_json(diff);

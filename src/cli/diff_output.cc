@@ -14,10 +14,14 @@ namespace {
 
 const char* fate_name(objdiff::Fate fate) {
   switch (fate) {
-    case objdiff::Fate::Same: return "same";
-    case objdiff::Fate::Changed: return "changed";
-    case objdiff::Fate::New: return "new";
-    case objdiff::Fate::Removed: return "removed";
+    case objdiff::Fate::Same:
+      return "same";
+    case objdiff::Fate::Changed:
+      return "changed";
+    case objdiff::Fate::New:
+      return "new";
+    case objdiff::Fate::Removed:
+      return "removed";
   }
   return "";
 }

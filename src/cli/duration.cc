@@ -4,8 +4,8 @@
 
 #include <charconv>
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <CLI/CLI.hpp>
 
 namespace qp::cli {
 
@@ -16,8 +16,7 @@ std::chrono::milliseconds parse_duration(const std::string& text) {
   uint64_t factor = unit == "ms" ? 1 : unit == "s" ? 1000 : unit == "m" ? 60'000 : 0;
   constexpr uint64_t kMost = uint64_t{7} * 24 * 3600 * 1000;  // a week
   if (error != std::errc() || factor == 0 || number > kMost / factor) {
-    throw CLI::ValidationError(
-        fmt::format("'{}' is not a duration; write 500ms, 2s or 10m", text));
+    throw CLI::ValidationError(fmt::format("'{}' is not a duration; write 500ms, 2s or 10m", text));
   }
   return std::chrono::milliseconds(number * factor);
 }

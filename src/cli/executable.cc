@@ -11,9 +11,9 @@
 namespace qp::cli {
 
 std::filesystem::path resolve_target(const std::string& text) {
-  bool number = !text.empty() && text.size() < 10 &&
-                std::all_of(text.begin(), text.end(),
-                            [](unsigned char c) { return std::isdigit(c) != 0; });
+  bool number =
+      !text.empty() && text.size() < 10 &&
+      std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
   std::error_code ignored;
   if (!number || std::filesystem::exists(text, ignored)) {
     return text;

@@ -19,20 +19,21 @@ struct Arguments {
 };
 
 void print_kind(const RefusalKind& kind) {
-  std::cout << fmt::format("{}: {}\n\n{}\n\nWhat to do: {}\n\nExit code {}.{}\n", kind.id,
-                           kind.title, kind.why, kind.remedy, static_cast<int>(kind.exit_code),
-                           kind.waivable ? fmt::format(" Can be allowed: --allow={}:NAME.", kind.id)
-                                         : "");
+  std::cout << fmt::format(
+      "{}: {}\n\n{}\n\nWhat to do: {}\n\nExit code {}.{}\n", kind.id, kind.title, kind.why,
+      kind.remedy, static_cast<int>(kind.exit_code),
+      kind.waivable ? fmt::format(" Can be allowed: --allow={}:NAME.", kind.id) : "");
 }
 
 // docs/refusals.md is this output; a test compares them.
 void print_markdown() {
-  std::cout << "# Refusals\n\n"
-               "qpatch refuses rather than guesses. A refusal happens before anything is changed, and "
-               "names an id, what it\nis about, and what was found there; the exit code says of which "
-               "sort it is ([cli.md](cli.md)).\n\n"
-               "This page is the output of `qpatch explain --markdown`.\n\n"
-               "| id | in short | exit code | waivable |\n|---|---|---|---|\n";
+  std::cout
+      << "# Refusals\n\n"
+         "qpatch refuses rather than guesses. A refusal happens before anything is changed, and "
+         "names an id, what it\nis about, and what was found there; the exit code says of which "
+         "sort it is ([cli.md](cli.md)).\n\n"
+         "This page is the output of `qpatch explain --markdown`.\n\n"
+         "| id | in short | exit code | waivable |\n|---|---|---|---|\n";
   for (const RefusalKind& k : all_refusals()) {
     std::cout << fmt::format("| [{0}](#{0}) | {1} | {2} | {3} |\n", k.id, k.title,
                              static_cast<int>(k.exit_code),

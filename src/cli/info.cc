@@ -21,18 +21,24 @@ struct Arguments {
 
 const char* evidence_name(elf::Evidence e) {
   switch (e) {
-    case elf::Evidence::None: return "none";
-    case elf::Evidence::SymbolTable: return "symbol table";
-    case elf::Evidence::Proof: return "proof";
+    case elf::Evidence::None:
+      return "none";
+    case elf::Evidence::SymbolTable:
+      return "symbol table";
+    case elf::Evidence::Proof:
+      return "proof";
   }
   return "";
 }
 
 std::string where(const elf::Binding& b) {
   switch (b.kind) {
-    case elf::BindingKind::Unbound: return "unbound";
-    case elf::BindingKind::Address: return fmt::format("{:#x}", b.address.value);
-    case elf::BindingKind::TpOffset: return fmt::format("thread pointer {:+#x}", b.tp_offset);
+    case elf::BindingKind::Unbound:
+      return "unbound";
+    case elf::BindingKind::Address:
+      return fmt::format("{:#x}", b.address.value);
+    case elf::BindingKind::TpOffset:
+      return fmt::format("thread pointer {:+#x}", b.tp_offset);
     case elf::BindingKind::Import:
       return b.stub.value != 0 ? fmt::format("import, stub {:#x}", b.stub.value) : "import";
   }
@@ -41,12 +47,18 @@ std::string where(const elf::Binding& b) {
 
 const char* kind_name(elf::AtomKind kind) {
   switch (kind) {
-    case elf::AtomKind::Function: return "function";
-    case elf::AtomKind::Variable: return "variable";
-    case elf::AtomKind::String: return "string";
-    case elf::AtomKind::Constant: return "constant";
-    case elf::AtomKind::JumpTable: return "jump table";
-    case elf::AtomKind::Anonymous: return "anonymous data";
+    case elf::AtomKind::Function:
+      return "function";
+    case elf::AtomKind::Variable:
+      return "variable";
+    case elf::AtomKind::String:
+      return "string";
+    case elf::AtomKind::Constant:
+      return "constant";
+    case elf::AtomKind::JumpTable:
+      return "jump table";
+    case elf::AtomKind::Anonymous:
+      return "anonymous data";
   }
   return "";
 }

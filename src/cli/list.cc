@@ -42,13 +42,11 @@ nlohmann::json patch_json(const apply::Applied& a) {
 void print_tree(const proc::Process& process, const std::vector<apply::Applied>& patches) {
   std::cout << fmt::format("{} {}\n", process.pid(), process.program());
   for (const apply::Applied& a : patches) {
-    std::string cves = a.registry.cves.empty()
-                           ? ""
-                           : fmt::format("  {}", fmt::join(a.registry.cves, " "));
-    std::cout << fmt::format("  {}{}  {}  since {}{}\n",
-                             a.registry.patch_id.empty() ? "?" : a.registry.patch_id, cves,
-                             a.registry.target_name, utc(a.registry.applied_at),
-                             a.intact ? "" : "  DAMAGED");
+    std::string cves =
+        a.registry.cves.empty() ? "" : fmt::format("  {}", fmt::join(a.registry.cves, " "));
+    std::cout << fmt::format(
+        "  {}{}  {}  since {}{}\n", a.registry.patch_id.empty() ? "?" : a.registry.patch_id, cves,
+        a.registry.target_name, utc(a.registry.applied_at), a.intact ? "" : "  DAMAGED");
     if (!a.registry.description.empty()) {
       std::cout << fmt::format("    {}\n", a.registry.description);
     }

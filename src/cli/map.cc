@@ -22,21 +22,30 @@ struct Arguments {
 
 const char* source_name(match::Source source) {
   switch (source) {
-    case match::Source::SymTab: return "symtab";
-    case match::Source::DynSym: return "dynsym";
-    case match::Source::Plt: return "plt";
-    case match::Source::Proof: return "proof";
+    case match::Source::SymTab:
+      return "symtab";
+    case match::Source::DynSym:
+      return "dynsym";
+    case match::Source::Plt:
+      return "plt";
+    case match::Source::Proof:
+      return "proof";
   }
   return "";
 }
 
 const char* type_name(elf::SymbolType type) {
   switch (type) {
-    case elf::SymbolType::Func: return "func";
-    case elf::SymbolType::Object: return "object";
-    case elf::SymbolType::Tls: return "tls";
-    case elf::SymbolType::GnuIfunc: return "ifunc";
-    default: return "other";
+    case elf::SymbolType::Func:
+      return "func";
+    case elf::SymbolType::Object:
+      return "object";
+    case elf::SymbolType::Tls:
+      return "tls";
+    case elf::SymbolType::GnuIfunc:
+      return "ifunc";
+    default:
+      return "other";
   }
 }
 

@@ -24,7 +24,9 @@ struct Told {
   ExitCode code = ExitCode::Done;
 };
 
-std::string functions(size_t n) { return fmt::format("{} function{}", n, n == 1 ? "" : "s"); }
+std::string functions(size_t n) {
+  return fmt::format("{} function{}", n, n == 1 ? "" : "s");
+}
 
 Told tell_busy(const Outcome& o) {
   if (o.busy.empty()) {
@@ -56,15 +58,22 @@ Told tell(const ProcessResult& r) {
   const Outcome& o = r.outcome;
   std::string pause = fmt::format("{}, pause {}", functions(o.functions), format_duration(o.pause));
   switch (o.verdict) {
-    case Verdict::Patched: return {"patched", pause};
-    case Verdict::Reverted: return {"reverted", pause};
-    case Verdict::AlreadyApplied: return {"applied already", functions(o.functions)};
-    case Verdict::Patchable: return {"patchable", functions(o.functions)};
-    case Verdict::Gone: return {"gone", "the process exited meanwhile"};
+    case Verdict::Patched:
+      return {"patched", pause};
+    case Verdict::Reverted:
+      return {"reverted", pause};
+    case Verdict::AlreadyApplied:
+      return {"applied already", functions(o.functions)};
+    case Verdict::Patchable:
+      return {"patchable", functions(o.functions)};
+    case Verdict::Gone:
+      return {"gone", "the process exited meanwhile"};
     case Verdict::NotApplied:
       return {"not applied", "nothing to revert", refusal_kind("not-applied").exit_code};
-    case Verdict::Busy: return tell_busy(o);
-    case Verdict::Unpatchable: return tell_refused(o);
+    case Verdict::Busy:
+      return tell_busy(o);
+    case Verdict::Unpatchable:
+      return tell_refused(o);
   }
   return {};
 }

@@ -23,8 +23,7 @@ bool runs(const proc::Process& process, const std::string& executable) {
   }
   constexpr std::string_view kDeleted = " (deleted)";
   std::error_code error;
-  std::string path =
-      std::filesystem::read_symlink(proc::executable_path(process), error).string();
+  std::string path = std::filesystem::read_symlink(proc::executable_path(process), error).string();
   if (path.ends_with(kDeleted)) {
     path.resize(path.size() - kDeleted.size());
   }

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include <CLI/CLI.hpp>
 #include <sys/types.h>
+#include <CLI/CLI.hpp>
 
 namespace qp::cli {
 

@@ -42,11 +42,10 @@ Command add_revert(CLI::App& app) {
   return {sub, [args] {
             apply::Options options;
             options.timeout = parse_duration(args->timeout);
-            return report_results(for_each_process(args->processes,
-                                                   [&](pid_t pid) {
-                                                     return revert_named(pid, args->id, options);
-                                                   }),
-                                  args->json);
+            return report_results(
+                for_each_process(args->processes,
+                                 [&](pid_t pid) { return revert_named(pid, args->id, options); }),
+                args->json);
           }};
 }
 

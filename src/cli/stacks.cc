@@ -14,8 +14,8 @@
 #include "cli/duration.h"
 #include "cli/messages.h"
 #include "cli/patch_name.h"
-#include "format/file.h"
 #include "cli/processes.h"
+#include "format/file.h"
 #include "proc/process.h"
 
 namespace qp::cli {
@@ -102,8 +102,8 @@ ExitCode run_stacks(const Arguments& args) {
 
 Command add_stacks(CLI::App& app) {
   auto args = std::make_shared<Arguments>();
-  CLI::App* sub =
-      app.add_subcommand("stacks", "Who is inside the functions that a patch replaces, with frames");
+  CLI::App* sub = app.add_subcommand(
+      "stacks", "Who is inside the functions that a patch replaces, with frames");
   sub->add_option("patch", args->patch, "Patch id or CVE id if it is applied, else a patch file")
       ->required();
   sub->add_option("--pid", args->pid, "Process id")->required()->check(CLI::Range(1, kMostPid));

@@ -19,9 +19,15 @@ enum class AtomKind : uint8_t { Function, Variable, String, Constant, JumpTable,
 
 // Where it lives, which says who may write there and whether it moves as text.
 enum class Storage : uint8_t { Text, ReadOnly, RelRo, Data, Bss, TlsData, TlsBss };
-constexpr bool is_writable(Storage s) { return s >= Storage::Data; }
-constexpr bool is_tls(Storage s) { return s == Storage::TlsData || s == Storage::TlsBss; }
-constexpr bool has_bytes(Storage s) { return s != Storage::Bss && s != Storage::TlsBss; }
+constexpr bool is_writable(Storage s) {
+  return s >= Storage::Data;
+}
+constexpr bool is_tls(Storage s) {
+  return s == Storage::TlsData || s == Storage::TlsBss;
+}
+constexpr bool has_bytes(Storage s) {
+  return s != Storage::Bss && s != Storage::TlsBss;
+}
 
 using AtomId = uint32_t;        // index into AtomGraph::atoms
 using AtomSymbolId = uint32_t;  // index into AtomGraph::symbols
@@ -41,11 +47,11 @@ struct Ref {
 // The unwind entry of (a piece of) a function, position-free. It travels with the function, so that
 // debuggers, exceptions and our own stack check pass through patched code.
 struct FrameEntry {
-  uint64_t offset = 0, size = 0;  // the described range, in the atom
-  Bytes cie;                      // CIE body: from the version byte to its end, DW_CFA_nop trimmed
-  Bytes instructions;             // CFA instructions of the FDE, trailing DW_CFA_nop trimmed
-  std::optional<Ref> personality; // `at` unused
-  std::optional<Ref> lsda;        // `at` unused
+  uint64_t offset = 0, size = 0;   // the described range, in the atom
+  Bytes cie;                       // CIE body: from the version byte to its end, DW_CFA_nop trimmed
+  Bytes instructions;              // CFA instructions of the FDE, trailing DW_CFA_nop trimmed
+  std::optional<Ref> personality;  // `at` unused
+  std::optional<Ref> lsda;         // `at` unused
   bool operator==(const FrameEntry&) const = default;
 };
 
@@ -54,14 +60,14 @@ struct Atom {
   Storage storage = Storage::Text;
   uint64_t alignment = 1;
   uint64_t size = 0;
-  Bytes bytes;             // size bytes, or none if !has_bytes(storage)
-  std::vector<Ref> refs;   // by `at`
+  Bytes bytes;                     // size bytes, or none if !has_bytes(storage)
+  std::vector<Ref> refs;           // by `at`
   std::vector<FrameEntry> frames;  // functions: by offset
-  AtomSymbolId symbol = 0; // its own symbol, at offset 0
-  std::string section;     // of the object it came from: ".text.f", ".rodata.str1.1"
-  std::optional<AtomId> parent;  // of a piece (.cold): the function whose unit it belongs to
-  bool comdat = false;     // member of a COMDAT group: other modules can hold copies. Set by the
-                           // split only; such an atom never gets into a patch.
+  AtomSymbolId symbol = 0;         // its own symbol, at offset 0
+  std::string section;             // of the object it came from: ".text.f", ".rodata.str1.1"
+  std::optional<AtomId> parent;    // of a piece (.cold): the function whose unit it belongs to
+  bool comdat = false;  // member of a COMDAT group: other modules can hold copies. Set by the
+                        // split only; such an atom never gets into a patch.
   bool operator==(const Atom&) const = default;
 };
 

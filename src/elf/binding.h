@@ -24,11 +24,11 @@ enum class Evidence : uint8_t {
 struct Binding {
   BindingKind kind = BindingKind::Unbound;
   Evidence evidence = Evidence::None;
-  LinkAddr address;        // Address
-  int64_t tp_offset = 0;   // TpOffset
-  std::string version;     // Import: "GLIBC_2.2.5", "" if unversioned
-  LinkAddr stub;           // Import: the target's own PLT entry for it; 0 if it has none
-  LinkAddr got_slot;       // Import: the target's own GOT slot (GLOB_DAT/JUMP_SLOT); 0 if none
+  LinkAddr address;       // Address
+  int64_t tp_offset = 0;  // TpOffset
+  std::string version;    // Import: "GLIBC_2.2.5", "" if unversioned
+  LinkAddr stub;          // Import: the target's own PLT entry for it; 0 if it has none
+  LinkAddr got_slot;      // Import: the target's own GOT slot (GLOB_DAT/JUMP_SLOT); 0 if none
   bool operator==(const Binding&) const = default;
 };
 

@@ -14,11 +14,11 @@ namespace qp::elf {
 
 // One record of .eh_frame of an object file that describes a function: what it says, position-free.
 struct FrameRecord {
-  uint32_t section = 0;        // section of the described function
-  uint64_t offset = 0;         // of the function in that section (from the relocation of pc_begin)
-  uint64_t size = 0;           // pc_range
-  Bytes cie;                   // augmentation, factors, initial instructions (without length/ids)
-  Bytes instructions;          // of the FDE, trailing DW_CFA_nop removed
+  uint32_t section = 0;  // section of the described function
+  uint64_t offset = 0;   // of the function in that section (from the relocation of pc_begin)
+  uint64_t size = 0;     // pc_range
+  Bytes cie;             // augmentation, factors, initial instructions (without length/ids)
+  Bytes instructions;    // of the FDE, trailing DW_CFA_nop removed
   std::optional<Relocation> personality;  // of the CIE
   std::optional<Relocation> lsda;         // of the FDE (symbol, addend into .gcc_except_table)
 };
@@ -49,9 +49,9 @@ struct RegisterRule {
   int reg = -1;              // InRegister
 };
 struct FrameRules {
-  std::vector<FrameOp> cfa;                       // expression for the CFA
+  std::vector<FrameOp> cfa;  // expression for the CFA
   RegisterRule registers[kDwarfRegisters];
-  bool signal_frame = false;                      // augmentation 'S'
+  bool signal_frame = false;  // augmentation 'S'
 };
 
 class CfiTable {

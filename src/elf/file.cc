@@ -346,8 +346,8 @@ std::vector<Relocation> File::relocations(const Section& section) const {
                    static_cast<uint32_t>(ELF64_R_SYM(raw.r_info)), raw.r_addend};
       const RelocTraits* traits = find_traits(r.type);
       uint64_t width = traits != nullptr ? traits->width : 0;
-      bool outside = !section.has(kCompressed) &&
-                     (r.offset > section.size || width > section.size - r.offset);
+      bool outside =
+          !section.has(kCompressed) && (r.offset > section.size || width > section.size - r.offset);
       if (outside || r.symbol >= symbols_.size()) {
         throw bad_file(name_, fmt::format("relocation {} of {} is outside of the section or of "
                                           "the symbol table",

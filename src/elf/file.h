@@ -46,7 +46,7 @@ struct Symbol {
   std::string name;     // with "@VER"/"@@VER" split off into `version`
   std::string version;  // "" if none; from .gnu.version* for .dynsym, from the name for .symtab
   bool default_version = true;  // foo@@V rather than foo@V
-  uint64_t value = 0;   // offset in the section (ET_REL) or LinkAddr (linked); st_value
+  uint64_t value = 0;           // offset in the section (ET_REL) or LinkAddr (linked); st_value
   uint64_t size = 0;
   SymbolType type = SymbolType::NoType;
   SymbolBind bind = SymbolBind::Local;
@@ -78,7 +78,7 @@ class File {
   const std::vector<Segment>& segments() const { return segments_; }
   const Section* find_section(std::string_view name) const;  // first of that name
   const Section* find_section_at(LinkAddr address) const;    // allocated section that contains it
-  ByteView content(const Section& section) const;  // empty for NoBits
+  ByteView content(const Section& section) const;            // empty for NoBits
 
   // .symtab (empty if stripped) and .dynsym.
   const std::vector<Symbol>& symbols() const { return symbols_; }

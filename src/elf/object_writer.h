@@ -24,13 +24,13 @@ struct OutSection {
   std::string name;
   SectionType type = SectionType::ProgBits;
   uint64_t flags = 0, alignment = 1, entry_size = 0;
-  LinkAddr address;        // 0 in relocatable files
-  FileOffset offset;       // where the content goes in executables/images; ignored in ET_REL
-  uint64_t size = 0;       // for NoBits; else content.size()
+  LinkAddr address;   // 0 in relocatable files
+  FileOffset offset;  // where the content goes in executables/images; ignored in ET_REL
+  uint64_t size = 0;  // for NoBits; else content.size()
   Bytes content;
-  uint32_t link = 0, info = 0;              // section index (1-based) where the type wants one
-  std::vector<Relocation> relocations;      // ET_REL: emitted as .rela<name>; symbol = index into
-                                            // OutFile::symbols
+  uint32_t link = 0, info = 0;          // section index (1-based) where the type wants one
+  std::vector<Relocation> relocations;  // ET_REL: emitted as .rela<name>; symbol = index into
+                                        // OutFile::symbols
 };
 
 struct OutFile {
@@ -38,7 +38,7 @@ struct OutFile {
   std::vector<OutSection> sections;
   std::vector<OutSymbol> symbols;  // in any order; written locals first, relocations follow
   std::string symtab_name = ".symtab", strtab_name = ".strtab";
-  std::vector<Segment> segments;   // images only; offsets are the caller's, headers are at 0
+  std::vector<Segment> segments;  // images only; offsets are the caller's, headers are at 0
 };
 
 // Throws Bug if the input is inconsistent (index out of range, overlapping offsets).

@@ -10,10 +10,27 @@ namespace qp::elf {
 enum class FileType : uint16_t { Relocatable = 1, Executable = 2, SharedObject = 3, Core = 4 };
 
 enum class SectionType : uint32_t {
-  Null = 0, ProgBits = 1, SymTab = 2, StrTab = 3, Rela = 4, Hash = 5, Dynamic = 6, Note = 7,
-  NoBits = 8, Rel = 9, DynSym = 11, InitArray = 14, FiniArray = 15, PreinitArray = 16, Group = 17,
-  SymTabShndx = 18, GnuHash = 0x6ffffff6, VerDef = 0x6ffffffd, VerNeed = 0x6ffffffe,
-  VerSym = 0x6fffffff, X86Unwind = 0x70000001,
+  Null = 0,
+  ProgBits = 1,
+  SymTab = 2,
+  StrTab = 3,
+  Rela = 4,
+  Hash = 5,
+  Dynamic = 6,
+  Note = 7,
+  NoBits = 8,
+  Rel = 9,
+  DynSym = 11,
+  InitArray = 14,
+  FiniArray = 15,
+  PreinitArray = 16,
+  Group = 17,
+  SymTabShndx = 18,
+  GnuHash = 0x6ffffff6,
+  VerDef = 0x6ffffffd,
+  VerNeed = 0x6ffffffe,
+  VerSym = 0x6fffffff,
+  X86Unwind = 0x70000001,
 };
 
 // sh_flags
@@ -23,25 +40,75 @@ inline constexpr uint64_t kWrite = 1, kAlloc = 2, kExec = 4, kMerge = 0x10, kStr
 inline constexpr uint32_t kSegX = 1, kSegW = 2, kSegR = 4;
 
 enum class SegmentType : uint32_t {
-  Null = 0, Load = 1, Dynamic = 2, Interp = 3, Note = 4, Phdr = 6, Tls = 7,
-  GnuEhFrame = 0x6474e550, GnuStack = 0x6474e551, GnuRelro = 0x6474e552, GnuProperty = 0x6474e553,
+  Null = 0,
+  Load = 1,
+  Dynamic = 2,
+  Interp = 3,
+  Note = 4,
+  Phdr = 6,
+  Tls = 7,
+  GnuEhFrame = 0x6474e550,
+  GnuStack = 0x6474e551,
+  GnuRelro = 0x6474e552,
+  GnuProperty = 0x6474e553,
 };
 
 enum class SymbolType : uint8_t {
-  NoType = 0, Object = 1, Func = 2, Section = 3, File = 4, Common = 5, Tls = 6, GnuIfunc = 10,
+  NoType = 0,
+  Object = 1,
+  Func = 2,
+  Section = 3,
+  File = 4,
+  Common = 5,
+  Tls = 6,
+  GnuIfunc = 10,
 };
 enum class SymbolBind : uint8_t { Local = 0, Global = 1, Weak = 2, GnuUnique = 10 };
 enum class Visibility : uint8_t { Default = 0, Internal = 1, Hidden = 2, Protected = 3 };
 
 // psABI table 4.10.
 enum class RelocType : uint32_t {
-  None = 0, R64 = 1, PC32 = 2, GOT32 = 3, PLT32 = 4, Copy = 5, GlobDat = 6, JumpSlot = 7,
-  Relative = 8, GOTPCREL = 9, R32 = 10, R32S = 11, R16 = 12, PC16 = 13, R8 = 14, PC8 = 15,
-  DTPMOD64 = 16, DTPOFF64 = 17, TPOFF64 = 18, TLSGD = 19, TLSLD = 20, DTPOFF32 = 21,
-  GOTTPOFF = 22, TPOFF32 = 23, PC64 = 24, GOTOFF64 = 25, GOTPC32 = 26, GOT64 = 27,
-  GOTPCREL64 = 28, GOTPC64 = 29, GOTPLT64 = 30, PLTOFF64 = 31, SIZE32 = 32, SIZE64 = 33,
-  GOTPC32_TLSDESC = 34, TLSDESC_CALL = 35, TLSDESC = 36, IRelative = 37, Relative64 = 38,
-  GOTPCRELX = 41, REX_GOTPCRELX = 42,
+  None = 0,
+  R64 = 1,
+  PC32 = 2,
+  GOT32 = 3,
+  PLT32 = 4,
+  Copy = 5,
+  GlobDat = 6,
+  JumpSlot = 7,
+  Relative = 8,
+  GOTPCREL = 9,
+  R32 = 10,
+  R32S = 11,
+  R16 = 12,
+  PC16 = 13,
+  R8 = 14,
+  PC8 = 15,
+  DTPMOD64 = 16,
+  DTPOFF64 = 17,
+  TPOFF64 = 18,
+  TLSGD = 19,
+  TLSLD = 20,
+  DTPOFF32 = 21,
+  GOTTPOFF = 22,
+  TPOFF32 = 23,
+  PC64 = 24,
+  GOTOFF64 = 25,
+  GOTPC32 = 26,
+  GOT64 = 27,
+  GOTPCREL64 = 28,
+  GOTPC64 = 29,
+  GOTPLT64 = 30,
+  PLTOFF64 = 31,
+  SIZE32 = 32,
+  SIZE64 = 33,
+  GOTPC32_TLSDESC = 34,
+  TLSDESC_CALL = 35,
+  TLSDESC = 36,
+  IRelative = 37,
+  Relative64 = 38,
+  GOTPCRELX = 41,
+  REX_GOTPCRELX = 42,
 };
 
 struct RelocTraits {

@@ -13,13 +13,13 @@ namespace qp::format {
 inline constexpr int kFormatVersion = 1;
 
 struct Meta {
-  std::string target_name;      // base name of the target's file
-  std::string target_soname;    // "" for an executable
-  std::string target_build_id;  // lower-case hex; never empty
+  std::string target_name;           // base name of the target's file
+  std::string target_soname;         // "" for an executable
+  std::string target_build_id;       // lower-case hex; never empty
   bool position_independent = true;  // target is ET_DYN: its load bias differs per process
   std::string description;
   std::vector<std::string> cves;
-  std::string toolchain;        // DW_AT_producer of the compilation
+  std::string toolchain;             // DW_AT_producer of the compilation
   std::vector<std::string> sources;  // the units that were compiled, as recorded
   std::vector<std::string> waivers;  // "type-layout:Foo"
   std::vector<std::string> supersedes;

@@ -8,8 +8,7 @@
 //   status >> 16 == another event      clone, exec, …
 //   SIGTRAP | 0x80                     system call entry or exit (TRACESYSGOOD)
 //   any other                          signal-delivery-stop; a detach or continue without the
-//   number
-//                                      would swallow the signal
+//                                      number would swallow the signal
 //
 // Only waitpid of single threads is used: other children of ours (compilers) are never waited for
 // here. A wait that must not last for ever: waitpid has no timeout, so a timer sends us a signal

@@ -9,17 +9,15 @@
 //
 // Three things to know about frames:
 //   - A return address points behind its call. If the call never returns, that is the next
-//   function;
-//     so callers are looked up one byte earlier. A frame that a signal interrupted was not left by
-//     a call: its program counter is looked up as it is. The tables mark the trampoline in between
-//     ('S'; glibc sysdeps/unix/sysv/linux/x86_64/libc_sigaction.c:__restore_rt, the kernel's vdso).
+//     function; so callers are looked up one byte earlier. A frame that a signal interrupted was
+//     not left by a call: its program counter is looked up as it is. The tables mark the trampoline
+//     in between ('S'; glibc sysdeps/unix/sysv/linux/x86_64/libc_sigaction.c:__restore_rt, the
+//     kernel's vdso).
 //   - Each CFA lies above the stack pointer of its frame, which makes loops impossible, except
-//   across a
-//     signal frame: the handler may run on an alternate stack anywhere. A chain of forged
+//     across a signal frame: the handler may run on an alternate stack anywhere. A chain of forged
 //     signal frames is ended by the limit.
 //   - A register is what the frame below left in it, unless a rule says otherwise. One that a rule
-//   calls
-//     undefined is not known from there on, and an expression that needs it has no value.
+//     calls undefined is not known from there on, and an expression that needs it has no value.
 //
 // System V psABI for x86-64, sections 3.7 and 6.2; DWARF 5, section 6.4.4.
 

@@ -49,10 +49,10 @@ AtomGraph with_variable_and_code(Bytes text, uint64_t at, RelocType type = Reloc
 
 // Claim: a direct load of a new variable hands nothing out.
 TEST(Escape, LoadDoesNot) {
-  EXPECT_FALSE(hands_out_addresses(
-      with_variable_and_code(code({0x8b, 0x05, 0, 0, 0, 0,     // mov 0(%rip),%eax
-                                   0xc3}),                     // ret
-                             2)));
+  EXPECT_FALSE(
+      hands_out_addresses(with_variable_and_code(code({0x8b, 0x05, 0, 0, 0, 0,  // mov 0(%rip),%eax
+                                                       0xc3}),                  // ret
+                                                 2)));
 }
 
 // Claim: lea of a new variable hands it out.
@@ -65,10 +65,9 @@ TEST(Escape, LeaDoes) {
 
 // Claim: an absolute address as an immediate hands it out.
 TEST(Escape, ImmediateDoes) {
-  EXPECT_TRUE(hands_out_addresses(
-      with_variable_and_code(code({0xb8, 0, 0, 0, 0,  // mov $0,%eax
-                                   0xc3}),            // ret
-                             1, RelocType::R32)));
+  EXPECT_TRUE(hands_out_addresses(with_variable_and_code(code({0xb8, 0, 0, 0, 0,  // mov $0,%eax
+                                                               0xc3}),            // ret
+                                                         1, RelocType::R32)));
 }
 
 // Claim: a direct call of a new function hands nothing out; a string's address does not count.
@@ -77,9 +76,9 @@ TEST(Escape, CallAndStringDoNot) {
   add(graph, AtomKind::Function, Storage::Text, code({0xc3}));
   add(graph, AtomKind::String, Storage::ReadOnly, Bytes(4));
   add(graph, AtomKind::Function, Storage::Text,
-      code({0x48, 0x8d, 0x3d, 0, 0, 0, 0,   // lea 0(%rip),%rdi
-            0xe8, 0, 0, 0, 0,               // call 0
-            0xc3}),                         // ret
+      code({0x48, 0x8d, 0x3d, 0, 0, 0, 0,  // lea 0(%rip),%rdi
+            0xe8, 0, 0, 0, 0,              // call 0
+            0xc3}),                        // ret
       {{3, RelocType::PC32, 1, -4}, {8, RelocType::PLT32, 0, -4}});
   EXPECT_FALSE(hands_out_addresses(graph));
 }

@@ -7,7 +7,9 @@
 namespace qp::apply {
 namespace {
 
-LiveRange range(uint64_t start, uint64_t end) { return {LiveAddr(start), LiveAddr(end)}; }
+LiveRange range(uint64_t start, uint64_t end) {
+  return {LiveAddr(start), LiveAddr(end)};
+}
 
 // Claim: ranges come out sorted, joined where they touch or overlap, and none is lost.
 TEST(Plan, NormaliseJoinsRanges) {

@@ -93,8 +93,8 @@ TEST(Registry, AbsurdCountIsRefused) {
   append(bytes, uint32_t{1});
   append(bytes, static_cast<uint32_t>(State::Applied));
   append(bytes, static_cast<uint64_t>(payload.size()));
-  append(bytes, static_cast<uint64_t>(
-                    std::stoull(content_hash(payload).substr(0, 16), nullptr, 16)));
+  append(bytes,
+         static_cast<uint64_t>(std::stoull(content_hash(payload).substr(0, 16), nullptr, 16)));
   append(bytes, int64_t{0});
   append_bytes(bytes, payload);
   std::string why;
