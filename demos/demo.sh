@@ -5,14 +5,16 @@
 # ../demo installs what is needed and calls this. To be set from outside, if not as expected:
 #   QPATCH        the qpatch program (else build/release/qpatch)
 #   QPATCH_CACHE  where the build of Open vSwitch is kept (else build/demo-cache)
-#   TRAFFIC       the traffic program (else it is compiled into the cache from traffic.cc)
+#   TRAFFIC       the traffic program (else build/release/demos/traffic)
 #   RATE          packets per second (else 2000)
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/.." && pwd)
 export QPATCH_CACHE=${QPATCH_CACHE:-$root/build/demo-cache}
+# Absolute: the story changes into a directory of its own.
 qpatch_program=$(realpath -m "${QPATCH:-$root/build/release/qpatch}")
+traffic_program=$(realpath -m "${TRAFFIC:-$root/build/release/demos/traffic}")
 rate=${RATE:-2000}
 address=10.99.0.2:7000
 # shellcheck source=demo/ovs_net.sh disable=SC1091
@@ -141,16 +143,13 @@ process_status() { awk -v key="$1:" '$1 == key { print $2 }' "/proc/$net_switch_
 
 [[ $EUID -eq 0 ]] || fail "must be run as root (network namespaces)"
 [[ -x $qpatch_program ]] || fail "$qpatch_program does not exist; build it, or set QPATCH"
+[[ -x $traffic_program ]] || fail "$traffic_program does not exist; build it, or set TRAFFIC"
 for tool in ip nsenter dd diff readelf python3; do
   command -v $tool >/dev/null || fail "$tool is missing"
 done
 
 step "Open vSwitch 3.1.0, as any package builds it: gcc -g -O2"
 tree=$("$here/ovs_build.sh")
-traffic_program=${TRAFFIC:-$QPATCH_CACHE/traffic}
-if [[ -z ${TRAFFIC:-} && ( ! -x $traffic_program || $here/traffic.cc -nt $traffic_program ) ]]; then
-  g++ -std=c++20 -O2 -pthread -o "$traffic_program" "$here/traffic.cc"
-fi
 say "$tree"
 
 step "A switch with three hosts, forwarding $rate packets a second from alice to bob"
