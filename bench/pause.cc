@@ -4,8 +4,8 @@
 // between two looks at the clock. Around it sleep 0, 64 or 1000 further threads. Each operation is
 // done `rounds` times:
 //   idle    nothing: the machine's own noise over the same time
-//   floor   plain SEIZE, INTERRUPT, wait, GETREGS, CONT, then INTERRUPT and DETACH of all threads:
-//           what any tracer must do at least. Written here with bare system calls, at the same
+//   floor   plain SEIZE, INTERRUPT, wait, GETREGS and DETACH of all threads: what any tracer must do
+//           at least. Written here with bare system calls, at the same
 //           real-time priority as qpatch, so that only qpatch's own work makes the difference.
 //   apply / revert   the qpatch program, a process each time; wall time is from fork to exit
 // Times on shared machines are compared within one run, as ratios to the floor.
@@ -43,7 +43,7 @@ using Clock = std::chrono::steady_clock;
 namespace {
 
 struct Shared {
-  std::atomic<uint64_t> largest_gap_ns, answer, reset, stop;
+  std::atomic<uint64_t> largest_gap_ns, answer, reset, stop, looks;
 };
 
 [[noreturn]] void die(const std::string& what) {
@@ -157,6 +157,14 @@ void floor_stop(pid_t pid) {
   sched_setscheduler(0, SCHED_OTHER, &normal);
 }
 
+// The victim has looked at the clock since it was let go, so the gap is recorded.
+void await_look(const Shared& shared) {
+  uint64_t now = shared.looks;
+  while (shared.looks < now + 2) {
+    std::this_thread::yield();
+  }
+}
+
 struct Series {
   std::vector<double> gap_ms, wall_ms;
 };
@@ -166,6 +174,7 @@ void measure(Victim& victim, Series& series, const std::function<void()>& work) 
   auto start = Clock::now();
   work();
   series.wall_ms.push_back(std::chrono::duration<double, std::milli>(Clock::now() - start).count());
+  await_look(*victim.shared);
   series.gap_ms.push_back(static_cast<double>(victim.shared->largest_gap_ns.load()) / 1e6);
 }
 

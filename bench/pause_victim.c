@@ -18,6 +18,7 @@ struct shared {
   _Atomic uint64_t answer;
   _Atomic uint64_t reset; /* set by the driver, cleared by us */
   _Atomic uint64_t stop;
+  _Atomic uint64_t looks; /* at the clock, so far */
 };
 
 /* The function that is replaced. */
@@ -74,6 +75,7 @@ int main(int argc, char **argv) {
       atomic_store_explicit(&s->largest_gap_ns, t - last, memory_order_relaxed);
     }
     last = t;
+    atomic_fetch_add_explicit(&s->looks, 1, memory_order_release);
   }
   return 0;
 }

@@ -10,7 +10,6 @@
 
 #include <fmt/format.h>
 
-#include "proc/pagemap.h"
 #include "unwind/unwind.h"
 
 namespace qp::apply {
@@ -49,40 +48,56 @@ LiveRange live_part(const proc::Mapping& mapping, const proc::Frozen& frozen) {
 
 }  // namespace
 
-std::string find_reach(const proc::Process& process, const proc::Frozen& frozen, LiveRange image,
-                       uint64_t limit) {
+ReachScan::ReachScan(const proc::Process& process, LiveRange image, uint64_t limit)
+    : process_(process), image_(image), limit_(limit), pagemap_(process) {
+  buffer_.reserve(limit);
+}
+
+std::string ReachScan::too_much() const {
+  return fmt::format("the process has more than {} KiB of memory that could refer to it",
+                     limit_ / 1024);
+}
+
+std::string ReachScan::obstacle() const {
+  return proc::anonymous_memory(process_).value_or(0) > limit_ ? too_much() : "";
+}
+
+std::string ReachScan::look(const proc::Frozen& frozen) {
   for (const proc::StoppedThread& t : frozen.threads()) {
-    if (!t.kernel_only && register_holds(t, image)) {
+    if (!t.kernel_only && register_holds(t, image_)) {
       return fmt::format("a register of thread {} points into it", t.tid);
     }
   }
-  std::vector<LiveRange> pages;
+  std::vector<LiveRange> ranges;
   uint64_t total = 0;
-  for (const proc::Mapping& m : process.mappings()) {
-    if (!m.writable || m.range.overlaps(image)) {
+  for (const proc::Mapping& m : process_.mappings()) {
+    if (!m.writable || m.range.overlaps(image_)) {
       continue;
     }
     if (m.range.size() > kLargestMapping) {
       return "the process has large mappings that could refer to it";
     }
-    for (LiveRange r : proc::resident_ranges(process, live_part(m, frozen))) {
+    for (LiveRange r : pagemap_.resident(live_part(m, frozen))) {
       total += r.size();
-      pages.push_back(r);
+      ranges.push_back(r);
     }
-    if (total > limit) {
-      return fmt::format("the process has more than {} KiB of memory that could refer to it",
-                         limit / 1024);
+    if (total > limit_) {
+      return too_much();
     }
   }
-  Bytes buffer;
-  for (LiveRange r : pages) {
-    buffer.resize(r.size());
-    if (!process.memory().try_read(r.start, buffer)) {
-      return fmt::format("memory at {:#x} can't be read", r.start.value);
-    }
-    auto hits = unwind::scan_words(buffer, {image});
-    if (!hits.empty()) {
-      return fmt::format("a word at {:#x} points into it", (r.start + hits.front()).value);
+  buffer_.resize(total);
+  std::vector<proc::Memory::Piece> pieces;
+  size_t at = 0;
+  for (LiveRange r : ranges) {
+    pieces.push_back({r.start, ByteSpan(buffer_).subspan(at, r.size())});
+    at += r.size();
+  }
+  if (!process_.memory().read_pieces(pieces)) {
+    return "some of its memory can't be read";
+  }
+  for (const proc::Memory::Piece& p : pieces) {
+    if (auto hits = unwind::scan_words(p.out, {image_}); !hits.empty()) {
+      return fmt::format("a word at {:#x} points into it", (p.at + hits.front()).value);
     }
   }
   return "";

@@ -4,14 +4,30 @@
 #include <string>
 
 #include "proc/freeze.h"
+#include "proc/pagemap.h"
 #include "proc/process.h"
 
 namespace qp::apply {
 
-// Scans registers, live stacks and all resident private writable memory outside of the image. The
-// process is frozen, so this is bounded: more than `limit` bytes of memory count as reachable.
-// Returns what was found ("a word at 0x…", "12 MiB to scan"), or "" if the image is unreachable.
-std::string find_reach(const proc::Process& process, const proc::Frozen& frozen, LiveRange image,
-                       uint64_t limit);
+// Scans registers, live stacks and all resident writable memory outside of the image. The process
+// is frozen meanwhile, so this is bounded: more than `limit` bytes of memory count as reachable.
+class ReachScan {
+ public:
+  // While the process runs.
+  ReachScan(const proc::Process& process, LiveRange image, uint64_t limit);
+  // Not worth a stop: there is too much to scan. "" if it is.
+  std::string obstacle() const;
+  // Says what was found ("a word at 0x…", "more than 1024 KiB …"), or "" if the image is
+  // unreachable.
+  std::string look(const proc::Frozen& frozen);
+
+ private:
+  std::string too_much() const;
+  const proc::Process& process_;
+  LiveRange image_;
+  uint64_t limit_;
+  proc::Pagemap pagemap_;
+  Bytes buffer_;
+};
 
 }  // namespace qp::apply

@@ -116,8 +116,12 @@ std::string why_reachable(const proc::Process& process, const Registry& registry
   if (registry.may_escape) {
     return "its code hands out addresses of its own functions or variables";
   }
+  ReachScan scan(process, registry.image, kScanLimit);
+  if (std::string obstacle = scan.obstacle(); !obstacle.empty()) {
+    return obstacle;
+  }
   proc::Frozen frozen = proc::Frozen::freeze(process);
-  std::string reach = frozen.gone() ? "" : find_reach(process, frozen, registry.image, kScanLimit);
+  std::string reach = frozen.gone() ? "" : scan.look(frozen);
   frozen.thaw();
   return reach;
 }

@@ -2,13 +2,14 @@
 //
 // The process opens the image file itself (so that maps, gdb, perf and core dumps show its name)
 // where it sees the store under the same path; where it does not (other mount namespace, chroot,
-// permissions), it creates a memfd, which we fill from outside through /proc/PID/fd. The path
-// travels in a scratch page that is mapped and unmapped again: nothing is written to the thread's
-// stack. The whole range is reserved first with MAP_FIXED_NOREPLACE: between the plan and now the
-// process may have mapped something there, and that must be an error and never a replacement.
+// permissions), it creates a memfd, which we fill from outside through /proc/PID/fd. The whole range
+// is reserved first with MAP_FIXED_NOREPLACE: between the plan and now the process may have mapped
+// something there, and that must be an error and never a replacement. Until the segments cover it,
+// the reserved range also carries the path to the kernel: nothing is written to the thread's stack.
 //
-// The writable content (GOT slots, pointers, registry) is written through /proc/PID/mem, and at the
-// end everything is read back and compared (P7).
+// A process of one thread stands still while that thread is borrowed, so only the system calls
+// happen then: the file is written before, and the writable content (GOT slots, pointers, registry)
+// afterwards, through /proc/PID/mem. At the end everything is read back and compared (P7).
 
 #include "apply/stage.h"
 
@@ -17,6 +18,7 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -45,38 +47,6 @@ uint64_t demand(int64_t result, const char* what, const std::string& on) {
   return static_cast<uint64_t>(result);
 }
 
-// A page of the process for system call arguments; unmapped at the end.
-class Scratch {
- public:
-  Scratch(proc::Borrowed& thread, const proc::Process& process)
-      : thread_(thread), process_(process) {
-    at_ = LiveAddr(demand(thread.call(SYS_mmap, 0, kPageSize, PROT_READ | PROT_WRITE,
-                                      MAP_PRIVATE | MAP_ANONYMOUS, static_cast<uint64_t>(-1), 0),
-                          "mmap", "a scratch page"));
-  }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  ~Scratch() {
-    try {
-      thread_.call(SYS_munmap, at_.value, kPageSize);
-    } catch (const Error&) {
-      // The thread died, and its memory with it.
-    }
-  }
-  uint64_t put_text(const std::string& text) {
-    Bytes bytes = copy(as_bytes(text));
-    bytes.push_back(std::byte{0});
-    QP_ASSERT(bytes.size() <= kPageSize);
-    process_.memory().write(at_, bytes);
-    return at_.value;
-  }
-
- private:
-  proc::Borrowed& thread_;
-  const proc::Process& process_;
-  LiveAddr at_;
-};
-
 // The image in the store; written if it is not there, or is not what it should be.
 std::filesystem::path store_image(const Plan& plan, const Options& options) {
   std::filesystem::path path = options.image_store / image_name(plan.patch_id, plan.image.build_id);
@@ -89,82 +59,129 @@ std::filesystem::path store_image(const Plan& plan, const Options& options) {
   return path;
 }
 
-int64_t open_memfd(proc::Borrowed& thread, Scratch& scratch, const proc::Process& process,
-                   const Plan& plan) {
-  std::string name = image_name(plan.patch_id, plan.image.build_id);
-  uint64_t fd = demand(thread.call(SYS_memfd_create, scratch.put_text(name), MFD_CLOEXEC),
-                       "memfd_create", name);
-  try {
-    proc::write_remote_file(process, static_cast<int>(fd), plan.image.file);
-  } catch (...) {
-    thread.call(SYS_close, fd);
-    throw;
-  }
-  return static_cast<int64_t>(fd);
-}
-
-int64_t open_image(proc::Borrowed& thread, Scratch& scratch, const proc::Process& process,
-                   const Plan& plan, const Options& options) {
-  bool from_store = !options.map_from_memfd && process.same_mount_namespace();
-  std::filesystem::path path;
-  if (from_store) {
-    try {
-      path = store_image(plan, options);
-    } catch (const std::exception&) {
-      from_store = false;  // no writable store: the memfd serves as well, tools see less
-    }
-  }
-  if (from_store) {
-    int64_t fd = thread.call(SYS_openat, static_cast<uint64_t>(AT_FDCWD),
-                             scratch.put_text(path.string()), O_RDONLY | O_CLOEXEC);
-    if (!failed(fd)) {
-      return fd;
-    }
-  }
-  return open_memfd(thread, scratch, process, plan);
-}
-
 LiveRange live_range(const Plan& plan) {
   LoadBias bias = plan.module().bias;
   return {bias(plan.image.range.start), bias(plan.image.range.end)};
 }
 
-void map_segments(proc::Borrowed& thread, int64_t fd, const Plan& plan) {
-  LiveRange range = live_range(plan);
+// The image's range on its way into the process. What is not mapped to the end goes away again.
+class Mapping {
+ public:
+  Mapping(proc::Borrowed& thread, const proc::Process& process, const Plan& plan)
+      : thread_(thread), process_(process), plan_(plan), range_(live_range(plan)) {}
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  ~Mapping() {
+    try {
+      if (fd_ >= 0) {
+        thread_.call(SYS_close, static_cast<uint64_t>(fd_));
+      }
+      if (mapped_ && !complete_) {
+        thread_.call(SYS_munmap, range_.start.value, range_.size());
+      }
+    } catch (const Error&) {
+      // The thread died, and its memory with it.
+    }
+  }
+  void reserve();
+  // `stored`: the image in the store, or nothing.
+  void open(const std::optional<std::filesystem::path>& stored);
+  void map_segments();
+  void complete() { complete_ = true; }
+
+ private:
+  uint64_t put_text(const std::string& text);
+  void open_memfd();
+
+  proc::Borrowed& thread_;
+  const proc::Process& process_;
+  const Plan& plan_;
+  LiveRange range_;
+  int64_t fd_ = -1;
+  bool mapped_ = false, complete_ = false;
+};
+
+void Mapping::reserve() {
   uint64_t got =
-      demand(thread.call(SYS_mmap, range.start.value, range.size(), PROT_NONE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
-                         static_cast<uint64_t>(-1), 0),
-             "mmap", fmt::format("the image's range at {:#x}", range.start.value));
-  if (got != range.start.value) {  // a kernel before 4.17 takes the flag for a hint
-    thread.call(SYS_munmap, got, range.size());
-    throw Error("system", "mmap in the process", fmt::format("{:#x}", range.start.value),
+      demand(thread_.call(SYS_mmap, range_.start.value, range_.size(), PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
+                          static_cast<uint64_t>(-1), 0),
+             "mmap", fmt::format("the image's range at {:#x}", range_.start.value));
+  if (got != range_.start.value) {  // a kernel before 4.17 takes the flag for a hint
+    thread_.call(SYS_munmap, got, range_.size());
+    throw Error("system", "mmap in the process", fmt::format("{:#x}", range_.start.value),
                 "the range is not free any more");
   }
-  for (const link::ImageSegment& s : plan.image.segments) {
-    int64_t result =
-        thread.call(SYS_mmap, plan.module().bias(s.address).value, s.memory_size,
-                    static_cast<uint64_t>(protection(s.flags)), MAP_PRIVATE | MAP_FIXED,
-                    static_cast<uint64_t>(fd), s.offset.value);
-    if (failed(result)) {
-      thread.call(SYS_munmap, range.start.value, range.size());
-      demand(result, "mmap", "a segment of the image");
+  mapped_ = true;
+}
+
+uint64_t Mapping::put_text(const std::string& text) {
+  Bytes bytes = copy(as_bytes(text));
+  bytes.push_back(std::byte{0});
+  QP_ASSERT(bytes.size() <= range_.size());
+  process_.memory().write(range_.start, bytes);
+  return range_.start.value;
+}
+
+void Mapping::open(const std::optional<std::filesystem::path>& stored) {
+  if (stored) {
+    int64_t fd = thread_.call(SYS_openat, static_cast<uint64_t>(AT_FDCWD),
+                              put_text(stored->string()), O_RDONLY | O_CLOEXEC);
+    if (!failed(fd)) {
+      fd_ = fd;
+      return;
     }
+  }
+  open_memfd();
+}
+
+void Mapping::open_memfd() {
+  std::string name = image_name(plan_.patch_id, plan_.image.build_id);
+  fd_ = static_cast<int64_t>(
+      demand(thread_.call(SYS_memfd_create, put_text(name), MFD_CLOEXEC), "memfd_create", name));
+  proc::write_remote_file(process_, static_cast<int>(fd_), plan_.image.file);
+}
+
+void Mapping::map_segments() {
+  for (const link::ImageSegment& s : plan_.image.segments) {
+    demand(thread_.call(SYS_mmap, plan_.module().bias(s.address).value, s.memory_size,
+                        static_cast<uint64_t>(protection(s.flags)), MAP_PRIVATE | MAP_FIXED,
+                        static_cast<uint64_t>(fd_), s.offset.value),
+           "mmap", "a segment of the image");
   }
 }
 
-void map_image(proc::Borrowed& thread, const proc::Process& process, const Plan& plan,
-               const Options& options) {
-  Scratch scratch(thread, process);
-  int64_t fd = open_image(thread, scratch, process, plan, options);
-  try {
-    fault_point("stage.opened");
-    map_segments(thread, fd, plan);
-  } catch (...) {
-    thread.call(SYS_close, static_cast<uint64_t>(fd));
-    throw;
+// The process runs the mapped file's path itself, so it has to see the same file under it.
+std::optional<std::filesystem::path> try_store_image(const proc::Process& process, const Plan& plan,
+                                                     const Options& options) {
+  if (options.map_from_memfd || !process.same_mount_namespace()) {
+    return std::nullopt;
   }
-  thread.call(SYS_close, static_cast<uint64_t>(fd));
+  try {
+    return store_image(plan, options);
+  } catch (const std::exception&) {
+    return std::nullopt;  // no writable store: the memfd serves as well, tools see less
+  }
+}
+
+void map_image(const proc::Process& process, const Plan& plan, const Options& options) {
+  auto stored = try_store_image(process, plan, options);
+  auto thread = proc::Borrowed::take(process);
+  if (!thread) {
+    throw Error("no-thread", "borrowing a thread of", std::to_string(process.pid()),
+                "none of its threads can run a system call for us now");
+  }
+  fault_point("stage.borrowed");
+  {
+    Mapping mapping(*thread, process, plan);
+    mapping.reserve();
+    mapping.open(stored);
+    fault_point("stage.opened");
+    mapping.map_segments();
+    fault_point("stage.mapped");
+    mapping.complete();
+  }
+  thread->give_back();
 }
 
 void write_values(const proc::Process& process, const Plan& plan) {
@@ -216,29 +233,14 @@ Staged::~Staged() {
 }
 
 Staged Staged::stage(const proc::Process& process, const Plan& plan, const Options& options) {
-  auto thread = proc::Borrowed::take(process);
-  if (!thread) {
-    throw Error("no-thread", "borrowing a thread of", std::to_string(process.pid()),
-                "none of its threads can run a system call for us now");
-  }
-  LiveRange range = live_range(plan);
-  fault_point("stage.borrowed");
   if (!plan.reuse) {
-    map_image(*thread, process, plan, options);
+    map_image(process, plan, options);
   }
-  try {
-    fault_point("stage.mapped");
-    write_values(process, plan);
-    fault_point("stage.written");
-    read_back(process, plan);
-  } catch (...) {
-    if (!plan.reuse) {
-      thread->call(SYS_munmap, range.start.value, range.size());
-    }
-    throw;
-  }
-  thread->give_back();
-  return Staged(process, plan);
+  Staged staged(process, plan);
+  write_values(process, plan);
+  fault_point("stage.written");
+  read_back(process, plan);
+  return staged;
 }
 
 bool unmap_image(const proc::Process& process, LiveRange range) {

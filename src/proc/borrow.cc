@@ -43,6 +43,7 @@
 
 #include "base/error.h"
 #include "proc/interrupted_call.h"
+#include "proc/priority.h"
 #include "proc/procfs.h"
 #include "proc/saved_thread.h"
 #include "proc/tracee.h"
@@ -60,6 +61,7 @@ constexpr auto kGrace = 50ms;
 constexpr auto kReapPatience = 50ms;
 constexpr auto kSleepingPatience = 3ms;
 constexpr auto kCallPatience = 5s;
+constexpr auto kSpinning = 50us;
 constexpr int kRounds = 3;
 constexpr int kStopsInARow = 64;  // signal stops before an event stop, in a storm
 constexpr int kRestarts = 100;
@@ -156,23 +158,37 @@ struct Borrowed::State {
   pid_t pid = 0, tid = 0;
   LiveAddr syscall_at;
   SavedThread saved;
-  enum class At { Event, Syscall, Unknown, Dead } at = At::Event;
+  enum class At { Event, Entry, Exit, Unknown, Dead } at = At::Event;
   int stop_signal = 0;  // SIGSTOP that came in the midst
+  std::optional<RaisedPriority> priority;
 
   Error died() const {
     return Error("system", "a system call in", fmt::format("thread {} of process {}", tid, pid),
                  "the thread died");
   }
+  Stop wait_soon();
   Stop wait_call();
-  void run_to_syscall_stop();
+  void run_to_syscall_stop(At then);
   void reach_event_stop();
 };
+
+// A thread that runs nothing but a system call stops in a moment. Sleeping until then costs more
+// than the call: waking a halted processor takes tens of microseconds, twice for each call. But a
+// processor that we occupy may be the one that the thread is waiting for, so not for long.
+Stop Borrowed::State::wait_soon() {
+  auto now = Clock::now();
+  for (auto start = now; now < start + kSpinning; now = Clock::now()) {
+    if (Stop stop = poll_stop(tid); stop.kind != Stop::Kind::None) {
+      return stop;
+    }
+  }
+  return wait_for_stop(pid, tid, now + kCallPatience, now + kCallPatience);
+}
 
 // The next stop that is not one of the kind that can always come.
 Stop Borrowed::State::wait_call() {
   for (;;) {
-    auto deadline = Clock::now() + kCallPatience;
-    Stop stop = wait_for_stop(pid, tid, deadline, deadline);
+    Stop stop = wait_soon();
     if (stop.kind == Stop::Kind::Signal && stop.signal == SIGSTOP) {
       stop_signal = SIGSTOP;
     } else if (!is_event(stop)) {
@@ -182,7 +198,7 @@ Stop Borrowed::State::wait_call() {
   }
 }
 
-void Borrowed::State::run_to_syscall_stop() {
+void Borrowed::State::run_to_syscall_stop(At then) {
   at = At::Unknown;
   if (!resume(PTRACE_SYSCALL, tid, 0)) {
     at = At::Dead;
@@ -191,7 +207,7 @@ void Borrowed::State::run_to_syscall_stop() {
   Stop stop = wait_call();
   switch (stop.kind) {
     case Stop::Kind::Syscall:
-      at = At::Syscall;
+      at = then;
       return;
     case Stop::Kind::Gone:
     case Stop::Kind::Vanished:
@@ -203,27 +219,28 @@ void Borrowed::State::run_to_syscall_stop() {
                   fmt::format("thread {} of process {}", tid, pid), "it does not end",
                   ExitCode::Busy);
     default:
-      at = At::Syscall;  // give_back() takes it from here as from a syscall stop
+      at = At::Entry;  // give_back() takes it from here as from a syscall stop
       throw Error("system", "a system call in", fmt::format("thread {} of process {}", tid, pid),
                   fmt::format("the thread got signal {}", stop.signal));
   }
 }
 
 // From a syscall stop (or out of a call that did not end) to one where registers may be put back.
-// Waits as long as it takes: a thread with borrowed registers can't be left alone.
+// Waits as long as it takes: a thread with borrowed registers can't be left alone. Behind the exit
+// of a call that is the same stop, if no call of the thread's own has to be restarted.
 void Borrowed::State::reach_event_stop() {
-  if (at == At::Event || at == At::Dead) {
+  bool in_call = static_cast<int64_t>(saved.registers.orig_rax) >= 0;
+  if (at == At::Event || at == At::Dead || (at == At::Exit && !in_call)) {
     return;
   }
-  bool stopped = at == At::Syscall;
+  bool stopped = at == At::Entry || at == At::Exit;
   for (;;) {
     interrupt(tid);
     if (stopped && !resume(PTRACE_CONT, tid, 0)) {
       at = At::Dead;
       return;
     }
-    auto deadline = Clock::now() + kCallPatience;
-    Stop stop = wait_for_stop(pid, tid, deadline, deadline);
+    Stop stop = wait_soon();
     stopped = stop.stopped();
     if (is_event(stop)) {
       at = At::Event;
@@ -239,7 +256,7 @@ void Borrowed::State::reach_event_stop() {
   }
 }
 
-Borrowed::Borrowed() : state_(std::make_unique<State>()) {}
+Borrowed::Borrowed() = default;
 Borrowed::Borrowed(Borrowed&&) noexcept = default;
 Borrowed::~Borrowed() {
   give_back();
@@ -270,6 +287,8 @@ std::optional<Borrowed> Borrowed::take(const Process& process) {
       return std::nullopt;
     }
     StopTimer timer;
+    auto state = std::make_unique<State>();
+    state->priority.emplace();
     Stop stop = stop_thread(pid, tid);
     if (!is_event(stop)) {
       let_go(pid, tid, stop);
@@ -297,11 +316,12 @@ std::optional<Borrowed> Borrowed::take(const Process& process) {
       let_go(pid, tid, stop);
       return std::nullopt;
     }
+    state->pid = pid;
+    state->tid = tid;
+    state->syscall_at = *syscall_at;
+    state->saved = std::move(*saved);
     Borrowed out;
-    out.state_->pid = pid;
-    out.state_->tid = tid;
-    out.state_->syscall_at = *syscall_at;
-    out.state_->saved = std::move(*saved);
+    out.state_ = std::move(state);
     return out;
   };
 
@@ -357,13 +377,13 @@ int64_t Borrowed::call(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t
       s.at = State::At::Dead;
       throw s.died();
     }
-    s.run_to_syscall_stop();
+    s.run_to_syscall_stop(State::At::Entry);
     // An older kernel (before v5.3) does not tell; then the stop is taken for what it should be.
     __ptrace_syscall_info info{};
     QP_ASSERT(
         ::ptrace(PTRACE_GET_SYSCALL_INFO, s.tid, sizeof info, &info) <= 0 ||
         (info.op == PTRACE_SYSCALL_INFO_ENTRY && info.entry.nr == static_cast<uint64_t>(number)));
-    s.run_to_syscall_stop();
+    s.run_to_syscall_stop(State::At::Exit);
     GeneralRegisters after;
     if (!get_registers(s.tid, after)) {
       s.at = State::At::Dead;
@@ -387,7 +407,7 @@ void Borrowed::give_back() noexcept {
   State& s = *state_;
   StopTimer timer;
   s.reach_event_stop();
-  if (s.at == State::At::Event && s.saved.restore(s.tid)) {
+  if (s.at != State::At::Dead && s.saved.restore(s.tid)) {
     if (would_return_eintr(s.saved.registers)) {
       restart_unless_signalled(s.pid, s.tid, s.saved.registers, 0);
     }
@@ -395,7 +415,7 @@ void Borrowed::give_back() noexcept {
     if (s.stop_signal != 0) {
       ::kill(s.pid, s.stop_signal);
     }
-  } else if (s.at != State::At::Event) {
+  } else {
     reap(s.tid, Clock::now() + kReapPatience);
   }
   state_.reset();

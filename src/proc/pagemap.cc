@@ -8,10 +8,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "proc/procfs.h"
 
 namespace qp::proc {
 namespace {
@@ -21,11 +23,16 @@ constexpr uint64_t kEntriesAtOnce = 65536;
 
 }  // namespace
 
-std::vector<LiveRange> resident_ranges(const Process& process, LiveRange range) {
-  Fd file;
+Pagemap::Pagemap(const Process& process) {
   try {
-    file = open_file(fmt::format("/proc/{}/pagemap", process.pid()), O_RDONLY);
+    file_ = open_file(fmt::format("/proc/{}/pagemap", process.pid()), O_RDONLY);
   } catch (const Error&) {
+    // resident() says so
+  }
+}
+
+std::vector<LiveRange> Pagemap::resident(LiveRange range) const {
+  if (!file_) {
     return {range};
   }
   std::vector<LiveRange> out;
@@ -34,7 +41,7 @@ std::vector<LiveRange> resident_ranges(const Process& process, LiveRange range) 
   for (uint64_t page = range.start.value / kPageSize; page < end_page; page += entries.size()) {
     entries.resize(std::min<uint64_t>(end_page - page, kEntriesAtOnce));
     auto want = static_cast<ssize_t>(entries.size() * sizeof(uint64_t));
-    if (pread(file.get(), entries.data(), static_cast<size_t>(want),
+    if (pread(file_.get(), entries.data(), static_cast<size_t>(want),
               static_cast<off_t>(page * sizeof(uint64_t))) != want) {
       return {range};
     }
@@ -52,6 +59,23 @@ std::vector<LiveRange> resident_ranges(const Process& process, LiveRange range) 
     }
   }
   return out;
+}
+
+// "RssAnon:      1234 kB" and "VmSwap:" of /proc/PID/status.
+std::optional<uint64_t> anonymous_memory(const Process& process) {
+  auto status = read_task_file(process.pid(), process.pid(), "status");
+  if (!status) {
+    return std::nullopt;
+  }
+  uint64_t total = 0;
+  for (std::string_view name : {"\nRssAnon:", "\nVmSwap:"}) {
+    size_t at = status->find(name);
+    if (at == std::string::npos) {
+      return std::nullopt;
+    }
+    total += std::strtoull(status->c_str() + at + name.size(), nullptr, 10) * 1024;
+  }
+  return total;
 }
 
 }  // namespace qp::proc

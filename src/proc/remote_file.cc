@@ -12,8 +12,6 @@
 
 #include "base/error.h"
 
-#include "base/error.h"
-
 namespace qp::proc {
 
 void write_remote_file(const Process& process, int fd, ByteView content) {
