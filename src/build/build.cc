@@ -34,6 +34,7 @@
 #include "build/target.h"
 #include "build/touched_units.h"
 #include "match/bind.h"
+#include "objdiff/lines.h"
 #include "objdiff/split.h"
 #include "objdiff/type_layout.h"
 
@@ -121,6 +122,7 @@ void analyse(Analysis& unit, const TargetFile& target, const std::set<std::strin
   unit.diff = objdiff::diff(std::move(before), std::move(after), unit.report);
   unit.reason = summarise(*unit.diff);
   objdiff::compare_types(original, patched, unit.report);
+  objdiff::add_lines(*unit.diff, original, patched);
   // A unit that can't be taken apart properly is not compared with the target: what that would find
   // follows from the first finding.
   if (unit.report.clean() && unit.diff->changed()) {

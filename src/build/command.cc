@@ -12,6 +12,8 @@
 //   -Wa,-L     keeps .L symbols, which bound strings and tables that have no other name;
 //   -g         only if types are missing: their layouts are compared. GCC and Clang make the same
 //        code with and without it (GCC tests itself with -fcompare-debug);
+//   -fstandalone-debug, -femit-class-debug-always   C++: the layout of a class is told in each unit
+//        that uses it, and not only where its key function is;
 //   -gno-split-dwarf   debug information belongs into the object.
 // Options come after the recorded ones, since the last one wins; prefix maps come first, since GCC
 // tries the last one given first and the user's own maps shall keep their effect.
@@ -291,6 +293,24 @@ std::vector<std::string> redirect(const std::vector<std::string>& arguments, con
   return out;
 }
 
+namespace {
+
+bool is_cxx(const fs::path& source) {
+  static const std::set<std::string> extensions = {".cc", ".cpp", ".cxx", ".c++", ".C", ".ii"};
+  return extensions.contains(source.extension().string());
+}
+
+// The compiler, or what a wrapper before it (ccache) runs.
+bool is_clang(const Replay& replay) {
+  auto names_it = [&](size_t i) {
+    return i < replay.arguments.size() &&
+           fs::path(replay.arguments[i]).filename().string().find("clang") != std::string::npos;
+  };
+  return names_it(0) || names_it(1);
+}
+
+}  // namespace
+
 std::vector<std::string> object_command(const Replay& replay, const View& view,
                                         const fs::path& object) {
   std::vector<std::string> out = redirect(replay.arguments, view);
@@ -301,6 +321,9 @@ std::vector<std::string> object_command(const Replay& replay, const View& view,
   out.insert(out.end(), {"-ffunction-sections", "-fdata-sections", "-Wa,-L", "-gno-split-dwarf"});
   if (replay.needs_debug_info && !replay.assembly) {
     out.push_back("-g");
+  }
+  if (is_cxx(replay.source)) {
+    out.push_back(is_clang(replay) ? "-fstandalone-debug" : "-femit-class-debug-always");
   }
   out.insert(out.end(), {"-c", "-o", object.string()});
   return out;

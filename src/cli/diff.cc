@@ -9,6 +9,7 @@
 #include "cli/diff_output.h"
 #include "cli/messages.h"
 #include "elf/file.h"
+#include "objdiff/lines.h"
 #include "objdiff/split.h"
 #include "objdiff/type_layout.h"
 
@@ -28,6 +29,7 @@ ExitCode run_diff(const Arguments& args) {
   objdiff::Diff diff =
       objdiff::diff(objdiff::split(original, report), objdiff::split(patched, report), report);
   objdiff::compare_types(original, patched, report);
+  objdiff::add_lines(diff, original, patched);
   if (args.json) {
     auto out = diff_json(diff);
     out["refusals"] = to_json(report.refusals());

@@ -26,6 +26,17 @@ const char* fate_name(objdiff::Fate fate) {
   return "";
 }
 
+// "           f.c:12 → f.c:13", or nothing.
+std::string lines_text(const objdiff::Unit& unit) {
+  if (!unit.first_difference || unit.first_difference->original_line.empty()) {
+    return "";
+  }
+  const objdiff::Difference& d = *unit.first_difference;
+  return d.original_line == d.patched_line || d.patched_line.empty()
+             ? fmt::format("           {}\n", d.original_line)
+             : fmt::format("           {} → {}\n", d.original_line, d.patched_line);
+}
+
 }  // namespace
 
 void print_diff(const objdiff::Diff& diff, bool full) {
@@ -38,7 +49,7 @@ void print_diff(const objdiff::Diff& diff, bool full) {
       std::cout << fmt::format("  at +{:#x}: {}", u.first_difference->original_at,
                                u.first_difference->what);
     }
-    std::cout << '\n';
+    std::cout << '\n' << lines_text(u);
   }
   if (!full) {
     return;
@@ -58,6 +69,8 @@ nlohmann::json diff_json(const objdiff::Diff& diff) {
     if (u.first_difference) {
       unit["first_difference"] = {{"original_at", u.first_difference->original_at},
                                   {"patched_at", u.first_difference->patched_at},
+                                  {"original_line", u.first_difference->original_line},
+                                  {"patched_line", u.first_difference->patched_line},
                                   {"what", u.first_difference->what}};
     }
     units.push_back(std::move(unit));

@@ -10,82 +10,23 @@
 // (renaming one changes nothing) and types without a name are written out with their members, so
 // that a change in a nested anonymous struct shows in the outer one. Types with a name are only
 // named: they have an entry of their own, and this also ends recursion.
-//
-// libdw does not relocate the debug sections of objects, where every reference to .debug_str is a
-// relocation; it is done here on a private copy, after decompression.
 
 #include "elf/types_dwarf.h"
 
 #include <dwarf.h>
-#include <elf.h>
 #include <elfutils/libdw.h>
-#include <libelf.h>
 
-#include <memory>
 #include <optional>
-#include <set>
 
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "elf/debug_info.h"
 
 namespace qp::elf {
 namespace {
 
 constexpr int kDeepest = 64;  // nesting of hostile type descriptions
-
-struct ElfCloser {
-  void operator()(Elf* e) const { elf_end(e); }
-};
-struct DwarfCloser {
-  void operator()(Dwarf* d) const { dwarf_end(d); }
-};
-
-class DebugInfo {
- public:
-  explicit DebugInfo(const File& file) : bytes_(copy(file.bytes())) {
-    elf_version(EV_CURRENT);
-    elf_.reset(elf_memory(reinterpret_cast<char*>(bytes_.data()), bytes_.size()));
-    if (elf_ && file.type() == FileType::Relocatable) {
-      relocate(file);
-    }
-    dwarf_.reset(elf_ ? dwarf_begin_elf(elf_.get(), DWARF_C_READ, nullptr) : nullptr);
-  }
-  Dwarf* get() const { return dwarf_.get(); }
-
- private:
-  void relocate(const File& file) {
-    for (const Section& s : file.sections()) {
-      if (!s.name.starts_with(".debug_")) {
-        continue;
-      }
-      Elf_Scn* scn = elf_getscn(elf_.get(), s.index);
-      if (scn == nullptr) {
-        continue;
-      }
-      if (s.has(kCompressed) && elf_compress(scn, 0, 0) < 0) {
-        throw bad_file(file.name(), fmt::format("{} can't be decompressed", s.name));
-      }
-      Elf_Data* data = elf_getdata(scn, nullptr);
-      if (data == nullptr || data->d_buf == nullptr) {
-        continue;
-      }
-      ByteSpan into(static_cast<std::byte*>(data->d_buf), data->d_size);
-      for (const Relocation& r : file.relocations(s)) {
-        uint64_t value = file.symbols()[r.symbol].value + static_cast<uint64_t>(r.addend);
-        if (r.type == RelocType::R32) {
-          store(into, r.offset, static_cast<uint32_t>(value));
-        } else if (r.type == RelocType::R64) {
-          store(into, r.offset, value);
-        }
-      }
-    }
-  }
-
-  Bytes bytes_;
-  std::unique_ptr<Elf, ElfCloser> elf_;
-  std::unique_ptr<Dwarf, DwarfCloser> dwarf_;
-};
 
 std::optional<uint64_t> number(Dwarf_Die* die, unsigned name) {
   Dwarf_Attribute attribute;
@@ -107,6 +48,33 @@ bool flag(Dwarf_Die* die, unsigned name) {
 std::string own_name(Dwarf_Die* die) {
   const char* name = dwarf_diename(die);
   return name == nullptr ? "" : name;
+}
+
+// The name that the linker sees; a C function has no other than its own.
+std::string linkage_name(Dwarf_Die* die) {
+  for (unsigned name : {DW_AT_linkage_name, DW_AT_MIPS_linkage_name}) {
+    Dwarf_Attribute attribute;
+    const char* text = dwarf_attr_integrate(die, name, &attribute) == nullptr
+                           ? nullptr
+                           : dwarf_formstring(&attribute);
+    if (text != nullptr) {
+      return text;
+    }
+  }
+  return "";
+}
+
+// Slot of a virtual function in its class's vtable. Nullopt: not virtual, or not told.
+std::optional<int64_t> vtable_slot(Dwarf_Die* die) {
+  Dwarf_Attribute attribute;
+  Dwarf_Op* operation = nullptr;
+  size_t count = 0;
+  if (number(die, DW_AT_virtuality).value_or(0) == 0 ||
+      dwarf_attr_integrate(die, DW_AT_vtable_elem_location, &attribute) == nullptr ||
+      dwarf_getlocation(&attribute, &operation, &count) != 0 || count == 0) {
+    return std::nullopt;
+  }
+  return static_cast<int64_t>(operation[0].number);
 }
 
 std::optional<Dwarf_Die> type_of(Dwarf_Die* die) {
@@ -195,6 +163,11 @@ TypeLayout read_layout(Dwarf_Die* die, int depth) {
         dwarf_formsdata(&attribute, &value);
       }
       t.values[own_name(child)] = value;
+    } else if (tag == DW_TAG_subprogram) {
+      if (auto slot = vtable_slot(child)) {
+        std::string linkage = linkage_name(child);
+        t.virtuals[linkage.empty() ? own_name(child) : linkage] = *slot;
+      }
     }
   });
   return t;
@@ -275,9 +248,40 @@ std::string type_text(std::optional<Dwarf_Die> type, int depth) {
   return fmt::format("{}", own_name(die));
 }
 
+// What `type` is made of or leads to, down to the first type with an entry of its own.
+std::optional<Dwarf_Die> innermost(std::optional<Dwarf_Die> type) {
+  for (int depth = 0; type && depth < kDeepest && kind_of(dwarf_tag(&*type)).empty(); ++depth) {
+    type = type_of(&*type);
+  }
+  return type;
+}
+
 class Reader {
  public:
   explicit Reader(TypeTable& out) : out_(out) {}
+
+  // After read(): who uses the types that it found.
+  void find_users(Dwarf_Die* die, const std::string& function, int depth) {
+    if (depth > kDeepest) {
+      return;
+    }
+    each_child(die, [&](Dwarf_Die* child) {
+      int tag = dwarf_tag(child);
+      if (tag == DW_TAG_variable || tag == DW_TAG_formal_parameter) {
+        if (auto type = innermost(type_of(child))) {
+          auto name = names_.find(dwarf_dieoffset(&*type));
+          std::string user = function.empty() ? own_name(child) : function;
+          if (name != names_.end() && !user.empty()) {
+            out_.users[name->second].insert(user);
+          }
+        }
+      } else if (tag == DW_TAG_subprogram) {
+        find_users(child, own_name(child), depth + 1);
+      } else if (tag == DW_TAG_lexical_block || tag == DW_TAG_namespace) {
+        find_users(child, function, depth + 1);
+      }
+    });
+  }
 
   void read(Dwarf_Die* die, const std::string& scope, int depth) {
     if (depth > kDeepest) {
@@ -310,6 +314,7 @@ class Reader {
 
  private:
   void add(const std::string& name, Dwarf_Die* die) {
+    names_[dwarf_dieoffset(die)] = name;
     TypeLayout layout = read_layout(die, 0);
     auto& list = out_.types[name];
     for (const TypeLayout& known : list) {
@@ -324,11 +329,14 @@ class Reader {
     bool definition = !flag(die, DW_AT_declaration) && flag(die, DW_AT_external);
     // Inlined copies refer to the abstract function, which has been seen.
     if (definition && !name.empty() && !dwarf_hasattr(die, DW_AT_abstract_origin)) {
-      out_.prototypes[name] = type_text(type_of(die), 0) + " (" + parameters_text(die, 0) + ")";
+      std::string linkage = linkage_name(die);
+      out_.prototypes[linkage.empty() ? name : linkage] =
+          type_text(type_of(die), 0) + " (" + parameters_text(die, 0) + ")";
     }
   }
 
   TypeTable& out_;
+  std::map<Dwarf_Off, std::string> names_;
 };
 
 }  // namespace
@@ -350,7 +358,9 @@ TypeTable read_types(const File& file) {
       throw bad_file(file.name(), fmt::format("DWARF: {}", dwarf_errmsg(-1)));
     }
     out.available = true;
-    Reader(out).read(&die, "", 0);
+    Reader reader(out);
+    reader.read(&die, "", 0);
+    reader.find_users(&die, "", 0);
   }
   return out;
 }

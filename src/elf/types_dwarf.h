@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -22,8 +23,9 @@ struct TypeMember {
 struct TypeLayout {
   std::string kind;  // "struct", "union", "class", "enum"
   uint64_t size = 0;
-  std::vector<TypeMember> members;        // as declared
-  std::map<std::string, int64_t> values;  // enum
+  std::vector<TypeMember> members;          // as declared
+  std::map<std::string, int64_t> values;    // enum
+  std::map<std::string, int64_t> virtuals;  // C++: slot of the vtable, by linkage name
   bool operator==(const TypeLayout&) const = default;
 };
 
@@ -31,7 +33,9 @@ struct TypeTable {
   bool available = false;  // the file has DWARF
   // By tag or, for an anonymous type, typedef; C++ names are qualified. Several: block scopes.
   std::map<std::string, std::vector<TypeLayout>> types;
-  // External functions that are defined here: "int (struct foo *, long)".
+  // Per type: functions with parameters or variables of it (or pointing to it), and variables.
+  std::map<std::string, std::set<std::string>> users;
+  // External functions that are defined here: "int (struct foo *, long)". C++: by linkage name.
   std::map<std::string, std::string> prototypes;
 };
 

@@ -40,7 +40,14 @@ std::vector<AtomId> pieces(const Side& side, AtomId root) {
 std::optional<Difference> compare_atoms(const Sides& sides, Contents& contents, AtomId o,
                                         AtomId p) {
   auto difference = compare_code(sides, contents, o, p);
-  return difference ? difference : compare_frames(sides, contents, o, p);
+  if (!difference) {
+    difference = compare_frames(sides, contents, o, p);
+  }
+  if (difference) {
+    difference->original_atom = o;
+    difference->patched_atom = p;
+  }
+  return difference;
 }
 
 std::optional<Difference> compare_units(const Sides& sides, const Correlation& correlation,
@@ -51,12 +58,14 @@ std::optional<Difference> compare_units(const Sides& sides, const Correlation& c
   if (unit.original_pieces.size() != unit.patched_pieces.size()) {
     return Difference{
         0, 0,
-        fmt::format("{} pieces, not {}", unit.patched_pieces.size(), unit.original_pieces.size())};
+        fmt::format("{} pieces, not {}", unit.patched_pieces.size(), unit.original_pieces.size()),
+        *unit.original, *unit.patched};
   }
   for (AtomId p : unit.patched_pieces) {
     auto o = correlation.original_of[p];
     if (!o || sides.original.root(*o) != *unit.original || *o == *unit.original) {
-      return Difference{0, 0, fmt::format("piece {} is new", describe_atom(sides.patched, p))};
+      return Difference{0, 0, fmt::format("piece {} is new", describe_atom(sides.patched, p)),
+                        *unit.original, p};
     }
     if (auto d = compare_atoms(sides, contents, *o, p)) {
       d->what = fmt::format("in {}: {}", describe_atom(sides.patched, p), d->what);
@@ -85,7 +94,7 @@ void find_units(const Sides& sides, const Correlation& correlation, Contents& co
       u.original_pieces = pieces(sides.original, *u.original);
       seen[*u.original] = true;
       if (*u.original != *o) {
-        u.first_difference = {0, 0, "it was a piece of another function"};
+        u.first_difference = {0, 0, "it was a piece of another function", *o, p};
       } else {
         u.first_difference = compare_units(sides, correlation, contents, u);
       }

@@ -16,6 +16,8 @@ enum class Fate : uint8_t { Same, Changed, New, Removed };
 struct Difference {
   uint64_t original_at = 0, patched_at = 0;  // offsets of the first differing instruction
   std::string what;                          // "mov $0x1,%eax → mov $0x2,%eax", "calls g, not f"
+  elf::AtomId original_atom = 0, patched_atom = 0;  // where: the function or one of its pieces
+  std::string original_line, patched_line;          // "f.c:12"; see lines.h; empty: not known
 };
 
 // A unit: a function with the pieces that travel with it.

@@ -34,6 +34,27 @@ std::string place(const TypeMember& m) {
   return text;
 }
 
+// Objects keep the vtable that their constructor gave them, so slots may neither move nor come: new
+// code would look for them behind the end of the old table.
+std::string virtual_difference(const TypeLayout& a, const TypeLayout& b) {
+  for (const auto& [name, slot] : a.virtuals) {
+    auto it = b.virtuals.find(name);
+    if (it == b.virtuals.end()) {
+      return fmt::format("the virtual function {} is gone", name);
+    }
+    if (it->second != slot) {
+      return fmt::format("the virtual function {} has slot {} of the vtable, not {}", name,
+                         it->second, slot);
+    }
+  }
+  for (const auto& [name, slot] : b.virtuals) {
+    if (!a.virtuals.contains(name)) {
+      return fmt::format("the virtual function {} is new", name);
+    }
+  }
+  return "";
+}
+
 // The first thing that differs, in words. Empty: nothing that matters.
 std::string difference(const TypeLayout& a, const TypeLayout& b) {
   for (const auto& [name, value] : a.values) {
@@ -70,7 +91,30 @@ std::string difference(const TypeLayout& a, const TypeLayout& b) {
   if (!size.empty()) {
     return fmt::format("size {} → {}", a.size, b.size);
   }
-  return a.kind == b.kind ? "" : fmt::format("{} → {}", a.kind, b.kind);
+  if (std::string what = virtual_difference(a, b); !what.empty()) {
+    return what;
+  }
+  bool same_kind = (a.kind == "enum") == (b.kind == "enum") &&
+                   (a.kind == "union") == (b.kind == "union");  // struct or class is the same
+  return same_kind ? "" : fmt::format("{} → {}", a.kind, b.kind);
+}
+
+// "; used by f, g and 3 more": where a reviewer has to look. Nothing if nobody in this unit does.
+std::string users_text(const elf::TypeTable& table, const std::string& type) {
+  constexpr size_t kMostNamed = 3;
+  auto found = table.users.find(type);
+  if (found == table.users.end()) {
+    return "";
+  }
+  std::string out;
+  size_t named = 0;
+  for (const std::string& user : found->second) {
+    if (named == kMostNamed) {
+      return fmt::format("{} and {} more", out, found->second.size() - named);
+    }
+    out += (named++ == 0 ? "; used by " : ", ") + user;
+  }
+  return out;
 }
 
 }  // namespace
@@ -97,7 +141,8 @@ void compare_types(const elf::File& original, const elf::File& patched, Report& 
         }
       }
       if (!what.empty()) {
-        report.refuse("type-layout", name, fmt::format("{} {}: {}", a.kind, name, what));
+        report.refuse("type-layout", name,
+                      fmt::format("{} {}: {}{}", a.kind, name, what, users_text(after, name)));
       }
     }
   }

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <fmt/format.h>
+
 #include "compiled.h"
 #include "elf/file.h"
 #include "objdiff/type_layout.h"
@@ -47,7 +49,23 @@ std::string with(const std::string& type) {
 TEST(Types, StructGrew) {
   std::string text = refused(with("struct node { int value; struct node *next; };"),
                              with("struct node { int value; struct node *next; long extra; };"));
-  EXPECT_EQ(text, "type-layout:node: struct node: member extra is new (size 16 → 24)\n");
+  EXPECT_EQ(text,
+            "type-layout:node: struct node: member extra is new (size 16 → 24); used by "
+            "keep, size\n");
+}
+
+// Claim: with many users some are named and the rest is counted; a type that nobody uses has none.
+TEST(Types, UsersAreNamed) {
+  std::string users = "; int a(struct node *n) { return n->value; }";
+  for (const char* name : {"b", "c", "d", "e"}) {
+    users +=
+        fmt::format(" int {}(void) {{ struct node n[2] = {{{{0}}}}; return n[1].value; }}", name);
+  }
+  EXPECT_EQ(
+      refused("struct node { int value; }" + users,
+              "struct node { long before; int value; }" + users),
+      "type-layout:node: struct node: member before is new (size 4 → 16); used by a, b, c and "
+      "2 more\n");
 }
 
 // Claim: members that swap places are refused though the size is the same.
@@ -64,7 +82,7 @@ TEST(Types, BitFieldWider) {
       refused(with("struct node { unsigned value : 3, b : 5; };"),
               with("struct node { unsigned value : 4, b : 4; };")),
       "type-layout:node: struct node: member value: offset 0, bit 0, 3 bits → offset 0, bit 0, "
-      "4 bits\n");
+      "4 bits; used by keep, size\n");
 }
 
 // Claim: a change inside an anonymous member shows in the named type around it.
@@ -89,7 +107,7 @@ TEST(Types, Enumerators) {
             "");
   EXPECT_EQ(refused("enum color { RED, BLUE, LAST }" + user,
                     "enum color { RED, BLUE, GREEN, LAST }" + user),
-            "type-layout:color: enum color: the value LAST is 3, not 2\n");
+            "type-layout:color: enum color: the value LAST is 3, not 2; used by c\n");
 }
 
 // Claim: new types, renamed typedefs and comments change nothing.
@@ -107,6 +125,72 @@ TEST(Types, Prototypes) {
   EXPECT_EQ(refused("static __attribute__((used)) int f(int a) { return a; }",
                     "static __attribute__((used)) int f(int a, int b) { return a + b; }"),
             "");
+}
+
+// The same for C++, both compilers.
+std::string refused_cxx(const std::string& original, const std::string& patched) {
+  std::string all;
+  for (const Compiler& c :
+       {Compiler{"g++-12", {"-x", "c++", "-g"}}, Compiler{"clang++-14", {"-x", "c++", "-g"}}}) {
+    Report report = compared(original, patched, c);
+    std::string text;
+    for (const Refusal& r : report.refusals()) {
+      text += r.id + ":" + r.where + ": " + r.detail + "\n";
+    }
+    if (c.name == "g++-12") {
+      all = text;
+    } else {
+      EXPECT_EQ(text, all) << c.text();
+    }
+  }
+  return all;
+}
+
+const char* const kShapes = R"(
+namespace geo {
+struct Base { virtual ~Base(); virtual int area() const; long id; };
+class Square : public Base { public: int area() const override; static int count; private: int side; };
+}
+geo::Base::~Base() {}
+int geo::Base::area() const { return 0; }
+int geo::Square::area() const { return side * side; }
+int use(const geo::Square &s) { return s.area(); }
+)";
+std::string shapes(const std::string& what, const std::string& with) {
+  std::string text = kShapes;
+  return text.replace(text.find(what), what.size(), with);
+}
+
+// Claim: a class that grew is refused by its qualified name; so is what inherits from it.
+TEST(Types, ClassGrew) {
+  std::string text = refused_cxx(kShapes, shapes("int side;", "int side; int more[4];"));
+  EXPECT_NE(text.find("type-layout:geo::Square: class geo::Square: member more is new"),
+            std::string::npos)
+      << text;
+  text = refused_cxx(kShapes, shapes("long id;", "long id; long other;"));
+  EXPECT_NE(text.find("type-layout:geo::Base:"), std::string::npos) << text;
+  EXPECT_NE(text.find("type-layout:geo::Square:"), std::string::npos) << text;
+}
+
+// Claim: a virtual function that is new or moves is refused though no member moves.
+TEST(Types, VtableChanged) {
+  std::string text = refused_cxx(
+      kShapes,
+      shapes("virtual int area() const;", "virtual int before() const; virtual int area() const;"));
+  EXPECT_NE(text.find("type-layout:geo::Base:"), std::string::npos) << text;
+  EXPECT_NE(text.find("vtable"), std::string::npos) << text;
+  text = refused_cxx(kShapes, shapes("virtual int area() const; long",
+                                     "virtual int area() const; virtual int more(); long"));
+  EXPECT_NE(text.find("is new"), std::string::npos) << text;
+}
+
+// Claim: what no object holds may change: methods, static members, access, another overload.
+TEST(Types, HarmlessInClasses) {
+  EXPECT_EQ(
+      refused_cxx(kShapes, shapes("static int count;", "static int count, other; int plain();")),
+      "");
+  EXPECT_EQ(refused_cxx(kShapes, shapes("private: int side", "protected: int side")), "");
+  EXPECT_EQ(refused_cxx(kShapes, std::string(kShapes) + "int use(int x) { return x; }\n"), "");
 }
 
 // Claim: a type is waived by its name.

@@ -137,6 +137,18 @@ TEST(ObjectCommand, WhatIsAdded) {
                           "-fdata-sections", "-Wa,-L", "-gno-split-dwarf", "-c", "-o", "/t/o.o"}));
 }
 
+// Claim: the layout of a C++ class is told in every unit that uses it, in the compiler's own words.
+TEST(ObjectCommand, ClassesAreToldEverywhere) {
+  auto words = [](const char* compiler) {
+    CompileCommand cxx = command({compiler, "-g", "/s/a.cc"});
+    cxx.file = cxx.recorded_file = "/s/a.cc";
+    return object_command(make_replay(cxx), {}, "/t/o.o");
+  };
+  EXPECT_TRUE(has(words("g++"), "-femit-class-debug-always"));
+  EXPECT_TRUE(has(words("/usr/bin/clang++-14"), "-fstandalone-debug"));
+  EXPECT_FALSE(has(words("/usr/bin/clang++-14"), "-femit-class-debug-always"));
+}
+
 // Claim: with a copied tree, paths of the source root lead into the copy, macros stay as they are.
 TEST(Redirect, PathsButNotMacros) {
   View view;

@@ -1,0 +1,69 @@
+// libdw does not relocate the debug sections of objects, where every reference to .debug_str is a
+// relocation; it is done here on a private copy, after decompression.
+//
+// All sections of an object begin at 0, so an address in the DWARF of an object with function
+// sections would say little. The code sections are therefore laid out one behind the other, as a
+// linker would, before the relocations are applied.
+
+#include "elf/debug_info.h"
+
+#include <elf.h>
+#include <libelf.h>
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+
+namespace qp::elf {
+
+void DebugInfo::ElfCloser::operator()(Elf* e) const {
+  elf_end(e);
+}
+
+DebugInfo::DebugInfo(const File& file) : bytes_(copy(file.bytes())) {
+  elf_version(EV_CURRENT);
+  elf_.reset(elf_memory(reinterpret_cast<char*>(bytes_.data()), bytes_.size()));
+  if (elf_ && file.type() == FileType::Relocatable) {
+    relocate(file);
+  }
+  dwarf_.reset(elf_ ? dwarf_begin_elf(elf_.get(), DWARF_C_READ, nullptr) : nullptr);
+}
+
+void DebugInfo::relocate(const File& file) {
+  bases_.resize(file.sections().size());
+  uint64_t next = kPageSize;  // 0 is what libdw takes for a discarded section
+  for (const Section& s : file.sections()) {
+    if (s.has(kExec) && s.index < bases_.size()) {
+      bases_[s.index] = next;
+      next += align_up(s.size + 1, 64);
+    }
+  }
+  for (const Section& s : file.sections()) {
+    if (!s.name.starts_with(".debug_")) {
+      continue;
+    }
+    Elf_Scn* scn = elf_getscn(elf_.get(), s.index);
+    if (scn == nullptr) {
+      continue;
+    }
+    if (s.has(kCompressed) && elf_compress(scn, 0, 0) < 0) {
+      throw bad_file(file.name(), fmt::format("{} can't be decompressed", s.name));
+    }
+    Elf_Data* data = elf_getdata(scn, nullptr);
+    if (data == nullptr || data->d_buf == nullptr) {
+      continue;
+    }
+    ByteSpan into(static_cast<std::byte*>(data->d_buf), data->d_size);
+    for (const Relocation& r : file.relocations(s)) {
+      const Symbol& symbol = file.symbols()[r.symbol];
+      uint64_t value = base(symbol.section) + symbol.value + static_cast<uint64_t>(r.addend);
+      if (r.type == RelocType::R32) {
+        store(into, r.offset, static_cast<uint32_t>(value));
+      } else if (r.type == RelocType::R64) {
+        store(into, r.offset, value);
+      }
+    }
+  }
+}
+
+}  // namespace qp::elf
