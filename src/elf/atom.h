@@ -66,8 +66,10 @@ struct Atom {
   AtomSymbolId symbol = 0;         // its own symbol, at offset 0
   std::string section;             // of the object it came from: ".text.f", ".rodata.str1.1"
   std::optional<AtomId> parent;    // of a piece (.cold): the function whose unit it belongs to
-  bool comdat = false;  // member of a COMDAT group: other modules can hold copies. Set by the
-                        // split only; such an atom never gets into a patch.
+  // Set by the split only, and no part of a patch:
+  bool comdat = false;      // member of a COMDAT group: other modules can hold copies
+  std::string declared_in;  // a static local: its function; "" if not known
+  std::string declared_at;  // and its place in the source
   bool operator==(const Atom&) const = default;
 };
 

@@ -2,19 +2,27 @@
 // relocation; it is done here on a private copy, after decompression.
 //
 // All sections of an object begin at 0, so an address in the DWARF of an object with function
-// sections would say little. The code sections are therefore laid out one behind the other, as a
-// linker would, before the relocations are applied.
+// sections would say little. The allocated sections are therefore laid out one behind the other, as
+// a linker would, before the relocations are applied.
 
 #include "elf/debug_info.h"
 
 #include <elf.h>
 #include <libelf.h>
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "base/error.h"
 
 namespace qp::elf {
+
+namespace {
+
+constexpr uint64_t kMostSection = uint64_t{1} << 40;  // a hostile size must not wrap addresses
+
+}  // namespace
 
 void DebugInfo::ElfCloser::operator()(Elf* e) const {
   elf_end(e);
@@ -33,9 +41,9 @@ void DebugInfo::relocate(const File& file) {
   bases_.resize(file.sections().size());
   uint64_t next = kPageSize;  // 0 is what libdw takes for a discarded section
   for (const Section& s : file.sections()) {
-    if (s.has(kExec) && s.index < bases_.size()) {
+    if (s.has(kAlloc) && s.index < bases_.size()) {
       bases_[s.index] = next;
-      next += align_up(s.size + 1, 64);
+      next += align_up(std::min(s.size, kMostSection) + 1, 64);
     }
   }
   for (const Section& s : file.sections()) {

@@ -16,7 +16,7 @@ class DebugInfo {
   // Copies the file. Throws Error{bad-file} for debug sections that can't be decompressed.
   explicit DebugInfo(const File& file);
   Dwarf* get() const { return dwarf_.get(); }  // nullptr: no DWARF
-  // In an object each code section gets an address of its own, so that addresses in the DWARF tell
+  // In an object each allocated section gets an address of its own, so that addresses in the DWARF tell
   // the section: what is at `offset` of section `index` has the address base(index) + offset.
   uint64_t base(uint32_t index) const { return index < bases_.size() ? bases_[index] : 0; }
 

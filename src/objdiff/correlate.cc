@@ -9,6 +9,7 @@
 //   2. the same stem (names.cc), one on each side                           functions
 //      the same code, then the same full name, among those of one stem      functions
 //   3. the same stem and a common user, to a fixpoint                       variables
+//      the same place in the source, if none came or went in their function
 //      the same position in the unchanged code of a common user
 //   4. the same content among those of one stem                             read-only data
 //
@@ -60,6 +61,7 @@ class Correlator {
   void pair_functions();
   void pair_anonymous();
   bool pair_by_users(Group& group);
+  bool pair_by_declaration(Group& group);
   bool pair_by_position(Group& group);
   void pair_by_content(Group& group);
   std::set<AtomId> users(const Side& side, AtomId id) const;
@@ -230,7 +232,36 @@ bool Correlator::pair_by_users(Group& group) {
   return pair_unique(group, same) || pair_unique(group, common);
 }
 
-// Step 3, second half: code that is byte-equal refers to them in the same order.
+// Step 3, static locals of one name in one function. Unchanged lines keep their numbers
+// (build/line_directives.h), but a line that came or went may have taken the number of another. So
+// the places decide only together: as many as before, each where it was.
+bool Correlator::pair_by_declaration(Group& group) {
+  std::map<std::string, std::map<std::string, Group>> functions;  // by function, by place
+  auto add = [&](const Side& side, const Ids& ids, Ids Group::*list) {
+    for (AtomId id : ids) {
+      const elf::Atom& a = side.atom(id);
+      (functions[a.declared_in][a.declared_at].*list).push_back(id);
+    }
+  };
+  add(sides_.original, group.original, &Group::original);
+  add(sides_.patched, group.patched, &Group::patched);
+  bool any = false;
+  for (const auto& [function, places] : functions) {
+    bool as_before = !function.empty() && std::all_of(places.begin(), places.end(), [](auto& p) {
+      return p.second.original.size() == 1 && p.second.patched.size() == 1;
+    });
+    for (const auto& [place, pair] : places) {
+      if (as_before) {
+        out_.pair(pair.original[0], pair.patched[0]);
+        any = true;
+      }
+    }
+  }
+  drop_paired(group);
+  return any;
+}
+
+// Step 3, last part: code that is byte-equal refers to them in the same order.
 bool Correlator::pair_by_position(Group& group) {
   std::set<std::pair<AtomId, AtomId>> edges;
   std::set<AtomId> patched(group.patched.begin(), group.patched.end());
@@ -322,7 +353,8 @@ Correlation Correlator::run() {
     again = false;
     for (auto& [key, group] : groups) {
       if (!group.original.empty() && !group.patched.empty()) {
-        again = pair_by_users(group) || pair_by_position(group) || again;
+        again =
+            pair_by_users(group) || pair_by_declaration(group) || pair_by_position(group) || again;
       }
     }
   }

@@ -26,6 +26,7 @@
 #include <fmt/format.h>
 
 #include "elf/cfi.h"
+#include "elf/declarations.h"
 #include "insn/instruction.h"
 #include "objdiff/bounds.h"
 #include "objdiff/code_map.h"
@@ -58,6 +59,7 @@ class Splitter {
   void make_references();
   void make_frames();
   void check_resolved_branches();
+  void note_declarations();
 
   const elf::Symbol& symbol(uint32_t index) const { return object_.symbols()[index]; }
   const Placed* find_placed(uint32_t section, uint64_t offset) const;
@@ -470,6 +472,17 @@ void Splitter::check_resolved_branches() {
   }
 }
 
+void Splitter::note_declarations() {
+  for (elf::StaticLocal& local : elf::read_static_locals(object_)) {
+    const Placed* placed =
+        local.section < placed_.size() ? find_placed(local.section, local.offset) : nullptr;
+    if (placed != nullptr && placed->start == local.offset) {
+      graph_.atoms[placed->atom].declared_in = std::move(local.function);
+      graph_.atoms[placed->atom].declared_at = std::move(local.place);
+    }
+  }
+}
+
 elf::AtomGraph Splitter::run() {
   choose_sections();
   cut_code();
@@ -478,6 +491,7 @@ elf::AtomGraph Splitter::run() {
   make_references();
   make_frames();
   check_resolved_branches();
+  note_declarations();
   find_pieces(graph_, [&](AtomId id) { return code_map(id); });
   return std::move(graph_);
 }

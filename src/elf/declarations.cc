@@ -1,0 +1,131 @@
+// Two static locals of one name in one function (`static struct vlog_rate_limit rl` in two blocks)
+// have nothing that tells them apart but their place in the source. DWARF knows it: a variable with
+// a fixed address, below the function that declares it. What is missing or broken in the DWARF
+// means "not known" here.
+
+#include "elf/declarations.h"
+
+#include <dwarf.h>
+#include <elfutils/libdw.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "elf/debug_info.h"
+
+namespace qp::elf {
+namespace {
+
+constexpr int kDeepest = 64;
+
+// The address of a variable that has one.
+std::optional<uint64_t> fixed_address(Dwarf_Die* variable) {
+  Dwarf_Attribute attribute;
+  Dwarf_Op* operation = nullptr;
+  size_t count = 0;
+  if (dwarf_attr_integrate(variable, DW_AT_location, &attribute) == nullptr ||
+      dwarf_getlocation(&attribute, &operation, &count) != 0 || count != 1) {
+    return std::nullopt;
+  }
+  if (operation->atom == DW_OP_addr) {
+    return operation->number;
+  }
+  Dwarf_Attribute indexed;
+  Dwarf_Addr address = 0;
+  if (operation->atom == DW_OP_addrx &&
+      dwarf_getlocation_attr(&attribute, operation, &indexed) == 0 &&
+      dwarf_formaddr(&indexed, &address) == 0) {
+    return address;
+  }
+  return std::nullopt;
+}
+
+// libdw 0.188 takes file 0, which is the unit's own in DWARF 5, for none.
+std::string place_of(Dwarf_Die* variable) {
+  const char* file = dwarf_decl_file(variable);
+  int line = 0, column = 0;
+  if (dwarf_decl_line(variable, &line) != 0) {
+    return "";
+  }
+  std::string_view name = file == nullptr ? "" : file;
+  std::string place = fmt::format("{}:{}", name.substr(name.rfind('/') + 1), line);
+  return dwarf_decl_column(variable, &column) == 0 ? fmt::format("{}:{}", place, column) : place;
+}
+
+class Reader {
+ public:
+  Reader(const File& object, const DebugInfo& info) {
+    for (const Section& s : object.sections()) {
+      if (s.has(kAlloc) && !s.has(kExec)) {
+        sections_[info.base(s.index)] = &s;
+      }
+    }
+  }
+
+  void read(Dwarf_Die* die, const std::string& function, int depth) {
+    Dwarf_Die child;
+    if (depth > kDeepest || dwarf_child(die, &child) != 0) {
+      return;
+    }
+    do {
+      int tag = dwarf_tag(&child);
+      if (tag == DW_TAG_variable && !function.empty()) {
+        add(&child, function);
+      } else if (tag == DW_TAG_subprogram || tag == DW_TAG_inlined_subroutine) {
+        const char* name = dwarf_diename(&child);
+        read(&child, name == nullptr ? "" : name, depth + 1);
+      } else if (tag == DW_TAG_lexical_block || tag == DW_TAG_namespace) {
+        read(&child, function, depth + 1);
+      }
+    } while (dwarf_siblingof(&child, &child) == 0);
+  }
+
+  std::vector<StaticLocal> found() && { return std::move(found_); }
+
+ private:
+  void add(Dwarf_Die* variable, const std::string& function) {
+    auto address = fixed_address(variable);
+    std::string place = place_of(variable);
+    if (!address || place.empty()) {
+      return;
+    }
+    auto section = sections_.upper_bound(*address);
+    if (section == sections_.begin()) {
+      return;
+    }
+    --section;
+    uint64_t offset = *address - section->first;
+    if (offset < section->second->size) {
+      found_.push_back({section->second->index, offset, function, std::move(place)});
+    }
+  }
+
+  std::map<uint64_t, const Section*> sections_;  // by address
+  std::vector<StaticLocal> found_;
+};
+
+}  // namespace
+
+std::vector<StaticLocal> read_static_locals(const File& object) {
+  try {
+    DebugInfo info(object);
+    if (info.get() == nullptr) {
+      return {};
+    }
+    Reader reader(object, info);
+    Dwarf_CU* unit = nullptr;
+    Dwarf_Die die;
+    while (dwarf_get_units(info.get(), unit, &unit, nullptr, nullptr, &die, nullptr) == 0) {
+      reader.read(&die, "", 0);
+    }
+    return std::move(reader).found();
+  } catch (const Error&) {
+    return {};
+  }
+}
+
+}  // namespace qp::elf
