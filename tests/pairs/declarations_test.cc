@@ -12,11 +12,11 @@ struct Locals {
   std::string before = "", first = "7", between = "", second = "9";
   std::string text() const {
     return "extern void use(int *, const char *); extern int g(int);\n"
-           "int f(int x) {\n" +
-           before + "  if (x > 3) { static int seen = " + first +
+           "int f(int x) { " +
+           before + "\n  if (x > 3) { static int seen = " + first +
            "; use(&seen, \"a\"); }\n"
-           "  x = g(x);\n" +
-           between + "  if (x < 3) { static int seen = " + second +
+           "  x = g(x); " +
+           between + "\n  if (x < 3) { static int seen = " + second +
            "; use(&seen, \"b\"); }\n  return x;\n}\n";
   }
 };
@@ -50,7 +50,7 @@ TEST(Declarations, AnotherOneIsAmbiguous) {
   for (const Compiler& c : kCompilers) {
     Outcome found =
         compared(c, {.before = "x += g(5) * 3;",
-                     .between = "  if (x == 3) { static int seen = 8; use(&seen, \"c\"); }\n"});
+                     .between = "if (x == 3) { static int seen = 8; use(&seen, \"c\"); }"});
     EXPECT_EQ(found.refusal_ids().count("state-ambiguous"), 1u) << c.text() << found.text();
   }
 }
