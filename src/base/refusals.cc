@@ -9,9 +9,10 @@ const std::vector<RefusalKind>& all_refusals() {
   static const std::vector<RefusalKind> table = {
       // build: input
       {"no-function-sections", "functions of the object share a section",
-       "Calls inside one text section were resolved by the assembler and can't be relocated, so a "
-       "function can't be taken out.",
-       "Compile with -ffunction-sections -fdata-sections (qpatch build does it by itself).",
+       "One leads to another by a distance that the assembler has computed and that a patch can't "
+       "keep: a short jump reaches 127 bytes, and a copy of the function lies much farther away.",
+       "C: compile with -ffunction-sections (qpatch build does it by itself). Assembly: put the "
+       "function into a section of its own, or leave it by a call or a return.",
        ExitCode::Failure, false},
       {"reloc-unknown", "a relocation type that qpatch does not know",
        "A field that is not understood can neither be compared nor be linked.",

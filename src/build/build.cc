@@ -121,7 +121,9 @@ void analyse(Analysis& unit, const TargetFile& target, const std::set<std::strin
   elf::AtomGraph after = objdiff::split(patched, unit.report);
   unit.diff = objdiff::diff(std::move(before), std::move(after), unit.report);
   unit.reason = summarise(*unit.diff);
-  objdiff::compare_types(original, patched, unit.report);
+  if (!unit.unit->replay.assembly) {
+    objdiff::compare_types(original, patched, unit.report);
+  }
   objdiff::add_lines(*unit.diff, original, patched);
   // A unit that can't be taken apart properly is not compared with the target: what that would find
   // follows from the first finding.

@@ -164,6 +164,13 @@ void Closure::check_reference(AtomId from, const elf::Ref& ref) {
     report_.refuse("object-unsupported", describe_atom(side_, from),
                    fmt::format("{} at {:#x} refers to no symbol", traits->name, ref.at));
   }
+  bool leaves = s.atom && is_code(side_.atom(*s.atom)) && is_code(side_.atom(from)) &&
+                side_.root(*s.atom) != side_.root(from);
+  if (leaves && traits->width < 4) {
+    report_.refuse(
+        "no-function-sections", describe_atom(side_, from),
+        fmt::format("its jump to {} has only {} byte for the distance", s.name, traits->width));
+  }
   if (traits->tls && ref.type != RelocType::TPOFF32 && ref.type != RelocType::GOTTPOFF) {
     report_.refuse("tls-unsupported", s.name,
                    fmt::format("{} uses it with {}", describe_atom(side_, from), traits->name));
@@ -182,6 +189,9 @@ void Closure::check_included(AtomId id) {
   }
   if (elf::is_tls(a.storage)) {
     report_.refuse("tls-unsupported", name, "a new thread-local variable");
+  }
+  if (a.runs_on) {
+    report_.refuse("object-unsupported", name, "at its end execution runs on into what follows it");
   }
   if (is_code(a) && s.anonymous) {
     report_.refuse("file-scope-asm", a.section,

@@ -27,10 +27,10 @@
 
 #include "elf/cfi.h"
 #include "elf/declarations.h"
-#include "insn/instruction.h"
 #include "objdiff/bounds.h"
 #include "objdiff/code_map.h"
 #include "objdiff/pieces.h"
+#include "objdiff/shared_section.h"
 
 namespace qp::objdiff {
 namespace {
@@ -38,11 +38,6 @@ namespace {
 using elf::AtomId;
 using elf::AtomKind;
 using elf::AtomSymbolId;
-
-struct Placed {
-  uint64_t start, end;
-  AtomId atom;
-};
 
 class Splitter {
  public:
@@ -58,7 +53,7 @@ class Splitter {
   void place_commons();
   void make_references();
   void make_frames();
-  void check_resolved_branches();
+  void take_sections_apart();
   void note_declarations();
 
   const elf::Symbol& symbol(uint32_t index) const { return object_.symbols()[index]; }
@@ -434,40 +429,10 @@ void Splitter::make_frames() {
   }
 }
 
-// Branches between functions that the assembler resolved, because both were in one section, can't
-// be seen as references and would break when one of the two moves.
-void Splitter::check_resolved_branches() {
+void Splitter::take_sections_apart() {
   for (const elf::Section* s : sections_) {
-    if (!s->has(elf::kExec) || placed_[s->index].size() < 2) {
-      continue;
-    }
-    for (const Placed& p : placed_[s->index]) {
-      const elf::Atom& atom = graph_.atoms[p.atom];
-      size_t next_ref = 0;
-      for (uint64_t at = 0; at < atom.bytes.size();) {
-        auto i = insn::decode(atom.bytes, at);
-        if (!i) {
-          break;
-        }
-        while (next_ref < atom.refs.size() && atom.refs[next_ref].at < at) {
-          ++next_ref;
-        }
-        bool relocated = next_ref < atom.refs.size() && atom.refs[next_ref].at < at + i->length;
-        int64_t to = -1;
-        if (auto distance = i->branch_target()) {
-          to = static_cast<int64_t>(at) + *distance;
-        } else if (i->rip_relative) {
-          to = static_cast<int64_t>(at + i->length) + i->displacement.value;
-        }
-        bool leads = i->branch.size != 0 || i->rip_relative;
-        if (leads && !relocated && !i->is_nop && (to < 0 || to > static_cast<int64_t>(atom.size))) {
-          report_.refuse("no-function-sections", s->name,
-                         fmt::format("{}+{:#x} ({}) leads to another function without a relocation",
-                                     graph_.name_of(p.atom), at, insn::format(atom.bytes, at, at)));
-          return;
-        }
-        at += i->length;
-      }
+    if (s->has(elf::kExec) && placed_[s->index].size() > 1) {
+      take_apart(graph_, placed_[s->index], s->name, report_);
     }
   }
 }
@@ -490,7 +455,7 @@ elf::AtomGraph Splitter::run() {
   place_commons();
   make_references();
   make_frames();
-  check_resolved_branches();
+  take_sections_apart();
   note_declarations();
   find_pieces(graph_, [&](AtomId id) { return code_map(id); });
   return std::move(graph_);

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "assembled.h"
+#include "objdiff/code_map.h"
 
 namespace qp::objdiff {
 namespace {
@@ -132,22 +133,77 @@ h:  ret
   EXPECT_EQ(g.atoms[find(g, "h")].parent, std::nullopt);
 }
 
-// Claim: functions that share a section and jump to each other without relocation are refused.
-TEST(Split, ResolvedBranch) {
+// Claim: a call to a function of the same section, which the assembler resolved, is a reference again;
+// so are a short jump and an address, each with the distance that its field counts from.
+TEST(Split, ResolvedReferences) {
   Report report;
-  split_text(R"(
+  elf::AtomGraph g = split_text(R"(
     .text
     .type f,@function
 f:  ret
     .size f,.-f
     .type g,@function
 g:  call f
+    lea h+2(%rip),%rax
+    cmpl $7,h(%rip)
+    jmp f
+    .size g,.-g
+    .type h,@function
+h:  jmp h
     ret
+    .size h,.-h
+)",
+                                report);
+  EXPECT_TRUE(report.clean());
+  const elf::Atom& atom = g.atoms[find(g, "g")];
+  ASSERT_EQ(atom.refs.size(), 4u);
+  auto expect = [&](size_t n, elf::RelocType type, const char* to, int64_t offset) {
+    const elf::Ref& ref = atom.refs[n];
+    CodeMap map(atom.bytes);
+    EXPECT_EQ(ref.type, type) << n;
+    EXPECT_EQ(g.symbols[ref.symbol].atom, find(g, to)) << n;
+    EXPECT_EQ(target_offset(ref, atom, &map), offset) << n;
+  };
+  expect(0, elf::RelocType::PC32, "f", 0);
+  expect(1, elf::RelocType::PC32, "h", 2);
+  expect(2, elf::RelocType::PC32, "h", 0);
+  expect(3, elf::RelocType::PC8, "f", 0);
+  EXPECT_TRUE(g.atoms[find(g, "h")].refs.empty());  // a jump inside
+}
+
+// Claim: a branch of a shared section that leads to no function is refused.
+TEST(Split, ResolvedBranchToNowhere) {
+  Report report;
+  split_text(R"(
+    .text
+    .type f,@function
+f:  jmp f-64
+    .size f,.-f
+    .type g,@function
+g:  ret
     .size g,.-g
 )",
              report);
   ASSERT_FALSE(report.clean());
   EXPECT_EQ(report.refusals()[0].id, "no-function-sections");
+}
+
+// Claim: a function without an end of its own is marked if something follows it.
+TEST(Split, RunsOn) {
+  Report report;
+  elf::AtomGraph g = split_text(R"(
+    .text
+    .type f,@function
+f:  inc %eax
+    .size f,.-f
+    .type g,@function
+g:  ret
+    .size g,.-g
+)",
+                                report);
+  EXPECT_TRUE(report.clean());
+  EXPECT_TRUE(g.atoms[find(g, "f")].runs_on);
+  EXPECT_FALSE(g.atoms[find(g, "g")].runs_on);
 }
 
 // Claim: an alias is a second symbol of one atom, and references use the atom's own.
