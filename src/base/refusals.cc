@@ -43,12 +43,12 @@ const std::vector<RefusalKind>& all_refusals() {
       {"file-scope-asm", "file-scope data or code could not be assigned to a symbol",
        "Bytes without an owner could change without anybody noticing.",
        "Give the code symbols with type and size.", ExitCode::Failure, false},
-      {"lto-unsupported", "a touched unit is compiled with -flto",
-       "Its object holds the compiler's intermediate language; the code that runs was made when "
-       "the "
-       "program was linked, and the compilation can't be repeated unit by unit.",
-       "Build the program without -flto; link-time optimisation is planned.", ExitCode::Failure,
-       false},
+      {"lto-unsupported", "a touched unit is compiled with -flto, and its link can't be repeated",
+       "Its object holds the compiler's intermediate language; the code that runs is made when the "
+       "program is linked, so that link has to be repeated with the original and the patched source.",
+       "Give the command that links the target with --link-command FILE (GCC only), or build the "
+       "program without -flto.",
+       ExitCode::Failure, false},
       {"unit-missing", "none of the changed units is part of the target",
        "The target's symbol table has neither their files nor their functions, so there is nothing "
        "to replace in it.",

@@ -28,6 +28,7 @@
 #include "build/assemble.h"
 #include "build/compdb.h"
 #include "build/compile.h"
+#include "build/lto.h"
 #include "build/parallel.h"
 #include "build/patched_tree.h"
 #include "build/rehearse.h"
@@ -35,6 +36,7 @@
 #include "build/touched_units.h"
 #include "match/bind.h"
 #include "objdiff/lines.h"
+#include "objdiff/merge.h"
 #include "objdiff/split.h"
 #include "objdiff/type_layout.h"
 
@@ -43,10 +45,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What became of one compiled unit.
+struct Objects {
+  fs::path original, patched;
+};
+
+// What became of one compiled unit, or of all units with link-time optimisation together.
 struct Analysis {
   const TouchedUnit* unit = nullptr;
-  fs::path original_object, patched_object;
+  // Code: one object, or what the back end made of the whole link.
+  std::vector<fs::path> original, patched;
+  // Types: of the unit, or of each with link-time optimisation.
+  std::vector<Objects> types;
+  bool whole_program = false;
   std::optional<objdiff::Diff> diff;
   Wanted wanted;
   match::Matched matched;
@@ -58,35 +68,140 @@ struct Analysis {
   bool chosen = false;  // goes into the patch
 };
 
-void compile_all(std::vector<Analysis>& units, const View& original, const View& patched,
-                 const fs::path& directory, int jobs) {
-  for (size_t i = 0; i < units.size(); ++i) {
-    // One directory per object: compilers put side files beside it, of the same name.
-    std::string stem = units[i].unit->replay.source.stem().string();
-    for (auto [which, path] : {std::pair{"original", &units[i].original_object},
-                               std::pair{"patched", &units[i].patched_object}}) {
-      fs::path place = directory / fmt::format("{}.{}", i, which);
-      fs::create_directories(place);
-      *path = place / (stem + ".o");
+// Compilations to come, in no order.
+class Compilations {
+ public:
+  Compilations(const View& original, const View& patched, fs::path directory)
+      : original_(original), patched_(patched), directory_(std::move(directory)) {}
+
+  // One directory per object: compilers put side files beside it, of the same name.
+  Objects add(const Replay& replay) {
+    std::string stem = replay.source.stem().string() + ".o";
+    Objects objects{place(fmt::format("{}.original", jobs_.size())) / stem,
+                    place(fmt::format("{}.patched", jobs_.size())) / stem};
+    jobs_.push_back({replay, objects});
+    return objects;
+  }
+  fs::path place(const std::string& name) {
+    fs::create_directories(directory_ / name);
+    return directory_ / name;
+  }
+  void run(int threads) const {
+    for_each_parallel(jobs_.size() * 2, threads, [&](size_t i) {
+      const Job& job = jobs_[i / 2];
+      if (i % 2 == 0) {
+        compile_object(job.replay, original_, job.objects.original, "original");
+      } else {
+        compile_object(job.replay, patched_, job.objects.patched, "patched");
+      }
+    });
+  }
+
+ private:
+  struct Job {
+    Replay replay;
+    Objects objects;
+  };
+  const View &original_, &patched_;
+  fs::path directory_;
+  std::vector<Job> jobs_;
+};
+
+std::vector<Analysis> compile_units(const TouchedUnits& touched, Compilations& compilations) {
+  std::vector<Analysis> units;
+  for (const TouchedUnit& unit : touched.units) {
+    if (!unit.replay.lto) {
+      Analysis analysis;
+      analysis.unit = &unit;
+      Objects objects = compilations.add(unit.replay);
+      analysis.original = {objects.original};
+      analysis.patched = {objects.patched};
+      if (!unit.replay.assembly) {
+        analysis.types = {objects};
+      }
+      units.push_back(std::move(analysis));
     }
   }
-  for_each_parallel(units.size() * 2, jobs, [&](size_t i) {
-    const Analysis& unit = units[i / 2];
-    if (i % 2 == 0) {
-      compile_object(unit.unit->replay, original, unit.original_object, "original");
-    } else {
-      compile_object(unit.unit->replay, patched, unit.patched_object, "patched");
-    }
-  });
+  return units;
 }
+
+// The touched units of a program with link-time optimisation: one unit, made by its link.
+class WholeProgram {
+ public:
+  // Units that are no part of the link are told in `skipped`.
+  WholeProgram(const TouchedUnits& touched, const Request& request,
+               const std::vector<CompileCommand>& commands, Compilations& compilations,
+               std::vector<UnitResult>& skipped) {
+    std::vector<fs::path> recorded, directories;
+    for (const TouchedUnit& unit : touched.units) {
+      if (unit.replay.lto) {
+        recorded.push_back(unit.replay.object);
+      }
+    }
+    if (recorded.empty()) {
+      return;
+    }
+    for (const CompileCommand& command : commands) {
+      if (std::find(directories.begin(), directories.end(), command.directory) ==
+          directories.end()) {
+        directories.push_back(command.directory);
+      }
+    }
+    fs::path build = fs::is_directory(request.compdb) ? request.compdb
+                                                      : fs::absolute(request.compdb).parent_path();
+    link_ = find_link_command(request.link_command, build, request.target, directories, recorded);
+    unit_.replay.source = request.target;
+    for (const TouchedUnit& unit : touched.units) {
+      if (unit.replay.lto && takes_part(link_, unit.replay.object)) {
+        add(unit, compilations);
+      } else if (unit.replay.lto) {
+        skipped.push_back({unit.recorded_file, "not in the link of the target", false});
+      }
+    }
+  }
+
+  bool empty() const { return types_.empty(); }
+  // When the objects are there.
+  Analysis link(Compilations& compilations) const {
+    Analysis analysis;
+    analysis.unit = &unit_;
+    analysis.whole_program = true;
+    analysis.original = link_optimised(link_, original_, compilations.place("link.original"));
+    analysis.patched = link_optimised(link_, patched_, compilations.place("link.patched"));
+    analysis.types = types_;
+    return analysis;
+  }
+
+ private:
+  void add(const TouchedUnit& unit, Compilations& compilations) {
+    unit_.recorded_file += (unit_.recorded_file.empty() ? "" : ", ") + unit.recorded_file;
+    Objects objects = compilations.add(unit.replay);
+    original_[unit.replay.object] = objects.original;
+    patched_[unit.replay.object] = objects.patched;
+    Replay plain = unit.replay;  // early debug information is not in the back end's objects
+    plain.arguments.push_back("-fno-lto");
+    types_.push_back(compilations.add(plain));
+  }
+
+  TouchedUnit unit_;
+  LinkCommand link_;
+  Replacements original_, patched_;
+  std::vector<Objects> types_;
+};
 
 void keep_objects(const std::vector<Analysis>& units, const fs::path& directory) {
   fs::create_directories(directory);
   for (size_t i = 0; i < units.size(); ++i) {
     std::string stem = units[i].unit->replay.source.stem().string();
     std::string name = units.size() == 1 ? stem : fmt::format("{}.{}", stem, i);
-    write_file(directory / (name + ".original.o"), read_file(units[i].original_object));
-    write_file(directory / (name + ".patched.o"), read_file(units[i].patched_object));
+    for (const auto& [side, objects] :
+         {std::pair{"original", &units[i].original}, std::pair{"patched", &units[i].patched}}) {
+      for (size_t n = 0; n < objects->size(); ++n) {
+        std::string number = objects->size() == 1 ? "" : fmt::format(".{}", n);
+        write_file(directory / fmt::format("{}{}.{}.o", name, number, side),
+                   read_file((*objects)[n]));
+      }
+    }
   }
 }
 
@@ -104,27 +219,45 @@ std::string summarise(const objdiff::Diff& diff) {
   return added == 0 ? out : out + ", " + functions(added) + " new";
 }
 
+std::vector<elf::File> open_all(const std::vector<fs::path>& objects) {
+  std::vector<elf::File> files;
+  for (const fs::path& object : objects) {
+    files.push_back(elf::File::open(object));
+  }
+  return files;
+}
+
+elf::AtomGraph split_all(const std::vector<elf::File>& objects, Report& report) {
+  std::vector<elf::AtomGraph> graphs;
+  for (const elf::File& object : objects) {
+    graphs.push_back(objdiff::split(object, report));
+  }
+  return objdiff::merge(std::move(graphs));
+}
+
 void analyse(Analysis& unit, const TargetFile& target, const std::set<std::string>& waivers) {
   unit.report = Report(waivers);
-  elf::File original = elf::File::open(unit.original_object);
-  elf::File patched = elf::File::open(unit.patched_object);
-  std::vector<std::string> producers = original.producers();
+  std::vector<elf::File> original = open_all(unit.original), patched = open_all(unit.patched);
+  std::vector<std::string> producers = original[0].producers();
   unit.toolchain = producers.empty() ? "" : producers[0];
-  unit.compiler_warning = compare_compilers(original, *target.file);
-  elf::AtomGraph before = objdiff::split(original, unit.report);
-  if (!is_part_of(before, target.symbols)) {
+  unit.compiler_warning = compare_compilers(original[0], *target.file);
+  elf::AtomGraph before = split_all(original, unit.report);
+  if (!unit.whole_program && !is_part_of(before, target.symbols)) {
     unit.part_of_target = false;
     unit.report = Report(waivers);
     unit.reason = "compiled; no part of the target";
     return;
   }
-  elf::AtomGraph after = objdiff::split(patched, unit.report);
+  elf::AtomGraph after = split_all(patched, unit.report);
   unit.diff = objdiff::diff(std::move(before), std::move(after), unit.report);
   unit.reason = summarise(*unit.diff);
-  if (!unit.unit->replay.assembly) {
-    objdiff::compare_types(original, patched, unit.report);
+  for (const Objects& types : unit.types) {
+    objdiff::compare_types(elf::File::open(types.original), elf::File::open(types.patched),
+                           unit.report);
   }
-  objdiff::add_lines(*unit.diff, original, patched);
+  if (original.size() == 1 && patched.size() == 1) {
+    objdiff::add_lines(*unit.diff, original[0], patched[0]);
+  }
   // A unit that can't be taken apart properly is not compared with the target: what that would find
   // follows from the first finding.
   if (unit.report.clean() && unit.diff->changed()) {
@@ -189,15 +322,6 @@ void choose(std::vector<Analysis>& units, Report& report, std::vector<std::strin
   }
 }
 
-void check_lto(const TouchedUnits& touched, Report& report) {
-  for (const TouchedUnit& unit : touched.units) {
-    if (unit.replay.lto) {
-      report.refuse("lto-unsupported", unit.recorded_file,
-                    "its command has -flto, so its object holds no machine code");
-    }
-  }
-}
-
 format::Meta make_meta(const Request& request, const TargetFile& target,
                        const std::vector<Analysis>& units, const Report& report) {
   format::Meta meta;
@@ -230,21 +354,31 @@ Result build(const Request& request, Report& report) {
   PatchedTree tree(request.patches, commands, result.warnings);
   TouchedUnits touched = find_touched_units(commands, tree, request.jobs, result.warnings);
   result.units = touched.skipped;
-  check_lto(touched, report);
-  report.checkpoint();
 
-  std::vector<Analysis> units(touched.units.size());
-  for (size_t i = 0; i < units.size(); ++i) {
-    units[i].unit = &touched.units[i];
-  }
-  if (!units.empty()) {
-    View original, patched = tree.patched_view();
+  View original, patched;
+  if (!touched.units.empty()) {
+    patched = tree.patched_view();
     original.binds = touched.hidden;
     patched.binds.insert(patched.binds.end(), touched.hidden.begin(), touched.hidden.end());
-    compile_all(units, original, patched, tree.scratch() / "objects", request.jobs);
-    if (!request.keep.empty()) {
-      keep_objects(units, request.keep);
+  }
+  Compilations compilations(original, patched, tree.scratch() / "objects");
+  std::vector<Analysis> units = compile_units(touched, compilations);
+  std::optional<WholeProgram> whole;
+  try {
+    whole.emplace(touched, request, commands, compilations, result.units);
+    compilations.run(request.jobs);
+    if (!whole->empty()) {
+      units.push_back(whole->link(compilations));
     }
+  } catch (const Error& e) {
+    if (e.code() != "link-command") {
+      throw;
+    }
+    report.refuse("lto-unsupported", e.on(), e.said());
+    report.checkpoint();
+  }
+  if (!units.empty() && !request.keep.empty()) {
+    keep_objects(units, request.keep);
   }
   // From here on no compiler runs.
   for_each_parallel(units.size(), request.jobs,
@@ -252,7 +386,7 @@ Result build(const Request& request, Report& report) {
   choose(units, report, result.warnings);
 
   std::vector<MatchedUnit> matched;
-  bool any_part = units.empty();
+  bool any_part = touched.units.empty();
   for (Analysis& unit : units) {
     any_part |= unit.part_of_target;
     if (unit.compiler_warning && unit.part_of_target &&

@@ -16,9 +16,10 @@ namespace qp::build {
 struct Request {
   std::filesystem::path compdb;  // directory or file
   std::vector<std::filesystem::path>
-      patches;                       // unified diffs, -p1 (or -p0) against the source tree
-  std::filesystem::path target;      // ELF file
-  std::filesystem::path debug_file;  // may be empty
+      patches;                         // unified diffs, -p1 (or -p0) against the source tree
+  std::filesystem::path target;        // ELF file
+  std::filesystem::path debug_file;    // may be empty
+  std::filesystem::path link_command;  // file; only for -flto, may be empty (build/lto.h)
   std::string description;
   std::vector<std::string> cves;
   std::set<std::string> waivers;

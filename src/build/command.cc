@@ -209,14 +209,21 @@ Replay make_replay(const CompileCommand& command) {
   out.source = command.file;
   std::string extension = command.file.extension().string();
   out.assembly = extension == ".s" || extension == ".S" || extension == ".sx";
+  out.object = command.directory / (command.file.stem().string() + ".o");
   out.arguments.push_back(words.at(0));
   bool has_source = false;
   for (size_t i = 1; i < words.size(); ++i) {
     const std::string& word = words[i];
     const std::string next = i + 1 < words.size() ? words[i + 1] : "";
+    if (word == "-o" && !next.empty()) {
+      out.object = (command.directory / next).lexically_normal();
+    }
     if (word == "-o" || contains(kDroppedWithValue, word)) {
       ++i;
       continue;
+    }
+    if (word.starts_with("-o") && word.size() > 2) {
+      out.object = (command.directory / word.substr(2)).lexically_normal();
     }
     // "-object…", "-openmp" do not exist in GCC; "-oFILE" does.
     if (contains(kDropped, word) || any_prefix(kDroppedPrefix, word) ||

@@ -21,6 +21,7 @@ struct Replay {
   bool assembly = false;                                   // .s, .S
   bool needs_debug_info = true;                            // no -g, or less than types
   bool lto = false;
+  std::filesystem::path object;  // that the recorded command wrote, absolute
 };
 
 // Response files are expanded. Throws Error{command-unsupported} for a command that can't be

@@ -18,7 +18,7 @@ namespace qp::cli {
 namespace {
 
 struct Arguments {
-  std::string compdb, target, debug_file, output, description, keep;
+  std::string compdb, target, debug_file, link_command, output, description, keep;
   std::vector<std::string> patches, cves, allow;
   int jobs = 0;
   bool verbose = false, json = false;
@@ -30,6 +30,7 @@ build::Request make_request(const Arguments& args) {
   r.patches.assign(args.patches.begin(), args.patches.end());
   r.target = resolve_target(args.target);
   r.debug_file = args.debug_file;
+  r.link_command = args.link_command;
   r.description = args.description;
   r.cves = args.cves;
   r.waivers.insert(args.allow.begin(), args.allow.end());
@@ -128,6 +129,8 @@ Command add_build(CLI::App& app) {
       ->required();
   sub->add_option("-o,--output", args->output, "Patch file to write")->required();
   sub->add_option("--debuginfo", args->debug_file, "Separate debug file of the target");
+  sub->add_option("--link-command", args->link_command,
+                  "File with the command that links the target, for builds with -flto");
   sub->add_option("--cve", args->cves, "CVE id that the patch closes; repeat for several");
   sub->add_option("--description", args->description, "One line on what the patch does");
   sub->add_option("--allow", args->allow, "Waiver ID:NAME, such as type-layout:Foo; recorded");

@@ -7,15 +7,16 @@
 //
 //   1. exact name, unique on both sides, without dots                       functions, variables
 //   2. the same stem (names.cc), one on each side                           functions
-//      the same code, then the same full name, among those of one stem      functions
+//      among those of one stem the same code, then the same users, then     functions
+//      (if they are only called) the same full name
 //   3. the same stem and a common user, to a fixpoint                       variables
 //      the same place in the source, if none came or went in their function
 //      the same position in the unchanged code of a common user
 //   4. the same content among those of one stem                             read-only data
 //
-// A wrong pair of *functions* is harmless: they are compared afterwards, callers too, and a
-// function that goes to the wrong successor comes out as changed. A wrong pair of *variables* mixes
-// up state, so what is left with candidates on both sides after step 3 is ambiguous, and a patch
+// A wrong pair of *functions* that are only called is harmless: they are compared afterwards,
+// callers too, and a function that goes to the wrong successor comes out as changed. A wrong pair of
+// *variables* mixes up state, so what is left with candidates on both sides after step 3 is ambiguous, and a patch
 // that needs it is refused.
 //
 // Users that come or go (an inlined helper, an outlined part) are replaced by their own users, so
@@ -59,6 +60,8 @@ class Correlator {
   void pair_plain_names();
   std::map<std::string, Group> group_rest(bool code) const;
   void pair_functions();
+  void pair_clones(Group& group);
+  bool only_called(const Side& side, AtomId function) const;
   void pair_anonymous();
   bool pair_by_users(Group& group);
   bool pair_by_declaration(Group& group);
@@ -155,15 +158,41 @@ void Correlator::pair_functions() {
         out_.pair(same.original[0], same.patched[0]);
       }
     }
-    for (AtomId o : group.original) {
-      for (AtomId p : group.patched) {
-        if (!out_.patched_of[o] && !out_.original_of[p] &&
-            sides_.original.graph.name_of(o) == sides_.patched.graph.name_of(p)) {
-          out_.pair(o, p);
-        }
+    drop_paired(group);
+    while (pair_by_users(group)) {
+    }
+    pair_clones(group);
+  }
+}
+
+// What is left of a stem by full name, though the number in it counts through the unit. If these
+// are clones, which are only called, a wrong pair does no harm. But where an address was taken
+// there may be pointers to the one function in the process that would lead to the other: statics of
+// one name out of several files, which link-time optimisation has put together.
+void Correlator::pair_clones(Group& group) {
+  for (AtomId o : group.original) {
+    for (AtomId p : group.patched) {
+      bool same_name = sides_.original.graph.name_of(o) == sides_.patched.graph.name_of(p);
+      if (!out_.patched_of[o] && !out_.original_of[p] && same_name &&
+          only_called(sides_.original, o) && only_called(sides_.patched, p)) {
+        out_.pair(o, p);
       }
     }
   }
+  drop_paired(group);
+  if (group.original.size() == 1 && group.patched.size() == 1) {
+    out_.pair(group.original[0], group.patched[0]);
+  }
+}
+
+bool Correlator::only_called(const Side& side, AtomId function) const {
+  const auto& users = side.referrers(function);
+  return std::all_of(users.begin(), users.end(), [&](AtomId user) {
+    const elf::Atom& a = side.atom(user);
+    return is_code(a) && std::all_of(a.refs.begin(), a.refs.end(), [&](const elf::Ref& ref) {
+             return side.target(ref) != function || side.code_map(user)->is_direct_branch(ref.at);
+           });
+  });
 }
 
 // Who uses `id`, as original ids of correlated named atoms.

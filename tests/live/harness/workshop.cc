@@ -13,6 +13,7 @@
 #include "harness/workshop.h"
 
 #include <algorithm>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 namespace qp::live {
@@ -126,6 +127,12 @@ fs::path Workshop::compile(const fs::path& tree, const fs::path& into) {
   link.push_back(program.filename());
   link.insert(link.end(), case_.link_flags.begin(), case_.link_flags.end());
   dir_.must_run(link, into);
+  // As CMake does, for builds with -flto: compile_commands.json knows compilations only.
+  std::string recorded;
+  for (const std::string& word : link) {
+    recorded += (recorded.empty() ? "" : " ") + word;
+  }
+  std::ofstream(into / "link.txt") << recorded << "\n";
   if (!case_.finish.empty()) {
     std::vector<std::string> finish = case_.finish;
     finish.push_back(program);

@@ -206,6 +206,45 @@ TEST(Correlate, ByPosition) {
   EXPECT_TRUE(found.report.clean());
 }
 
+std::string callback(const std::string& name, const std::string& value) {
+  return ".section .text." + name + ",\"ax\"\n.type " + name + ",@function\n" + name + ": mov $" +
+         value + ",%eax\n ret\n.size " + name + ",.-" + name + "\n";
+}
+const char* const kCallbacks =
+    ".section .data.hooks,\"aw\"\n.type hooks,@object\n.size hooks,16\n"
+    "hooks: .quad cb.lto_priv.0, cb.lto_priv.1\n";
+
+// Claim: namesakes whose addresses are kept are never paired by their numbers: a pointer to the one
+// would lead to the other. If code does not tell them apart either, it is a refusal.
+TEST(Correlate, NamesakesWithPointers) {
+  std::string before =
+      callback("cb.lto_priv.0", "10") + callback("cb.lto_priv.1", "20") + kCallbacks;
+  std::string swapped =
+      callback("cb.lto_priv.1", "11") + callback("cb.lto_priv.0", "21") + kCallbacks;
+  Found found = compared(before, swapped);
+  EXPECT_TRUE(found.refuses("initialiser-changed"));
+  // One that is the same decides about the other.
+  std::string one = callback("cb.lto_priv.1", "11") + callback("cb.lto_priv.0", "20") +
+                    ".section .data.hooks,\"aw\"\n.type hooks,@object\n.size hooks,16\n"
+                    "hooks: .quad cb.lto_priv.1, cb.lto_priv.0\n";
+  Found right = compared(before, one);
+  EXPECT_EQ(right.diff.patched_of[find(right.diff.original, "cb.lto_priv.0")],
+            find(right.diff.patched, "cb.lto_priv.1"));
+  EXPECT_TRUE(right.report.clean());
+}
+
+// Claim: clones that are only called may go by their numbers.
+TEST(Correlate, ClonesByNumber) {
+  auto unit = [](const char* first, const char* second) {
+    return function("call c.constprop.0\n call c.constprop.1\n ret") +
+           callback("c.constprop.0", first) + callback("c.constprop.1", second);
+  };
+  Found found = compared(unit("1", "2"), unit("3", "4"));
+  EXPECT_EQ(found.fate("c.constprop.0"), Fate::Changed);
+  EXPECT_EQ(found.fate("c.constprop.1"), Fate::Changed);
+  EXPECT_EQ(found.fate("f"), Fate::Same);
+}
+
 // Claim: an unknown relocation is compared, and refused only if the patch needs it.
 TEST(Closure, UnknownRelocation) {
   elf::AtomGraph a, b;
