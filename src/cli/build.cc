@@ -3,6 +3,7 @@
 #include "build/build.h"
 
 #include <iostream>
+#include <map>
 #include <memory>
 
 #include <fmt/format.h>
@@ -62,9 +63,22 @@ nlohmann::json result_json(const build::Result& result, const Report& report) {
   return out;
 }
 
-void print_units(const build::Result& result) {
+// Units that were not compiled are many in a large project, for few reasons: then they are counted.
+void print_units(const build::Result& result, bool all) {
+  constexpr size_t kFew = 3;
+  std::map<std::string, size_t> skipped;
   for (const build::UnitResult& u : result.units) {
-    std::cout << fmt::format("{}: {}\n", u.source, u.reason);
+    skipped[u.reason] += u.compiled ? 0 : 1;
+  }
+  for (const build::UnitResult& u : result.units) {
+    if (all || u.compiled || skipped[u.reason] <= kFew) {
+      std::cout << fmt::format("{}: {}\n", u.source, u.reason);
+    }
+  }
+  for (const auto& [reason, count] : skipped) {
+    if (!all && count > kFew) {
+      std::cout << fmt::format("{} other units: {}\n", count, reason);
+    }
   }
 }
 
@@ -74,7 +88,7 @@ ExitCode no_change(const Arguments& args, const build::Result& result, const Rep
     out["change"] = false;
     print_json(std::move(out));
   } else {
-    print_units(result);
+    print_units(result, args.verbose);
     std::cout << "no change\n";
   }
   return ExitCode::NoChange;
@@ -105,7 +119,7 @@ ExitCode run_build(const Arguments& args) {
     print_json(std::move(out));
     return ExitCode::Done;
   }
-  print_units(result);
+  print_units(result, args.verbose);
   for (const objdiff::Diff& d : result.diffs) {
     print_diff(d, args.verbose);
   }

@@ -189,6 +189,9 @@ bool Correlator::only_called(const Side& side, AtomId function) const {
   const auto& users = side.referrers(function);
   return std::all_of(users.begin(), users.end(), [&](AtomId user) {
     const elf::Atom& a = side.atom(user);
+    if (a.kind == elf::AtomKind::JumpTable || is_lsda(a)) {
+      return true;  // its own, for places inside of it
+    }
     return is_code(a) && std::all_of(a.refs.begin(), a.refs.end(), [&](const elf::Ref& ref) {
              return side.target(ref) != function || side.code_map(user)->is_direct_branch(ref.at);
            });
