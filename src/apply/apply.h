@@ -36,6 +36,8 @@ enum class Verdict {
   Reverted,
   NotApplied,
   Patchable /* check */,
+  Recovered,
+  NothingToRecover,
   Busy,
   Unpatchable,
   Gone,
@@ -59,6 +61,8 @@ struct Outcome {
 Outcome apply(pid_t pid, const format::Patch& patch, const Options& options);
 Outcome check(pid_t pid, const format::Patch& patch, const Options& options);  // never writes
 Outcome revert(pid_t pid, const std::string& patch_id, const Options& options);
+// Undoes whatever interrupted runs left in the process.
+Outcome recover(pid_t pid, const Options& options);
 
 // What the registries in the process say (and what reading them back finds wrong).
 struct Applied {

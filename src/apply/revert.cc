@@ -1,13 +1,8 @@
 // `revert`, and what reads registries: list and stacks.
 //
-// A registry lies where the process can write, so revert believes nothing of it that it can't check
-// (P5, P9): every detour must lie in executable memory of the module that the registry names by
-// build-id; the live bytes there must be the jump that the registry has, and the saved bytes must be
-// the ones in the module's own file. So a forged registry can make us restore original code, and
-// nothing else.
-//
 // Nobody may be inside the image at the switch, all of it. Afterwards the image is unmapped if it is
-// provably unreachable; otherwise it stays mapped, in state `reverted`, and the outcome says so.
+// provably unreachable; otherwise it stays mapped, in state `reverted`, and the outcome says so
+// (undo.cc).
 
 #include <algorithm>
 
@@ -15,60 +10,12 @@
 
 #include "apply/apply.h"
 #include "apply/plan.h"
-#include "apply/reach.h"
 #include "apply/registries.h"
-#include "apply/stage.h"
 #include "apply/switch.h"
-#include "base/fault.h"
+#include "apply/undo.h"
 
 namespace qp::apply {
 namespace {
-
-// What may be scanned while the process stands still: about half a millisecond.
-constexpr uint64_t kScanLimit = uint64_t{1} << 20;
-
-Bytes read_live(const proc::Process& process, LiveAddr at, size_t size) {
-  Bytes bytes(size);
-  bytes.resize(process.memory().read_some(at, bytes));
-  return bytes;
-}
-
-const proc::Module* find_module(const std::vector<proc::Module>& modules, const Registry& r) {
-  for (const proc::Module& m : modules) {
-    if (m.build_id == r.target_build_id && m.bias == r.bias) {
-      return &m;
-    }
-  }
-  return nullptr;
-}
-
-// What the registry says against what is there.
-std::vector<std::string> find_faults(const proc::Process& process, const proc::Module* module,
-                                     const Registry& r) {
-  std::vector<std::string> faults;
-  if (module == nullptr || !module->file) {
-    return {fmt::format("{} (build-id {}) is not mapped at the place that it names", r.target_name,
-                        r.target_build_id)};
-  }
-  elf::FileReader file(*module->file);
-  for (const RegistryDetour& d : r.detours) {
-    bool in_text = std::any_of(
-        module->executable.begin(), module->executable.end(),
-        [&](LiveRange range) { return range.contains(d.at) && range.contains(d.at + 4); });
-    Bytes original(d.saved.size());
-    if (!in_text || !r.image.contains(d.new_code.start)) {
-      faults.push_back(fmt::format("the detour of {} at {:#x} is not in the target's text",
-                                   d.function, d.at.value));
-    } else if (!file.try_read(module->bias(d.at), original) || original != d.saved) {
-      faults.push_back(
-          fmt::format("the saved bytes of {} are not those of the target's file", d.function));
-    } else if (Bytes have = read_live(process, d.at, d.jump.size()); have != d.jump) {
-      faults.push_back(fmt::format("{} at {:#x} holds {}, not the detour {}", d.function,
-                                   d.at.value, hex(have), hex(d.jump)));
-    }
-  }
-  return faults;
-}
 
 struct Located {
   FoundRegistry found;
@@ -98,53 +45,6 @@ Located find_applied(const proc::Process& process, const std::string& patch_id) 
   throw Refused({{"not-applied", patch_id, "no registry in the process has it as applied"}});
 }
 
-void restore(const proc::Memory& memory, const Located& located,
-             const std::vector<CodeWrite>& writes) {
-  write_state(memory, located.found.at, State::Reverting);
-  try {
-    fault_point("revert.begun");
-    write_code(memory, writes, "revert.detour");
-  } catch (...) {
-    write_state(memory, located.found.at, State::Applied);
-    throw;
-  }
-  write_state(memory, located.found.at, State::Reverted);
-}
-
-// Second look, after the switch: is the image unreachable?
-std::string why_reachable(const proc::Process& process, const Registry& registry) {
-  if (registry.may_escape) {
-    return "its code hands out addresses of its own functions or variables";
-  }
-  ReachScan scan(process, registry.image, kScanLimit);
-  if (std::string obstacle = scan.obstacle(); !obstacle.empty()) {
-    return obstacle;
-  }
-  proc::Frozen frozen = proc::Frozen::freeze(process);
-  std::string reach = frozen.gone() ? "" : scan.look(frozen);
-  frozen.thaw();
-  return reach;
-}
-
-void release_image(const proc::Process& process, const Registry& registry, Outcome& outcome) {
-  std::string reach;
-  // The old code is back already. What fails from here on keeps the image, and is no failure of
-  // the revert.
-  try {
-    reach = why_reachable(process, registry);
-    if (reach.empty() && !unmap_image(process, registry.image)) {
-      reach = "no thread could be borrowed to unmap it";
-    }
-  } catch (const Error& e) {
-    reach = e.what();
-  }
-  if (!reach.empty()) {
-    outcome.notes.push_back(fmt::format("image kept mapped ({} KiB at {:#x}): {}",
-                                        registry.image.size() / 1024, registry.image.start.value,
-                                        reach));
-  }
-}
-
 void revert_in(const proc::Process& process, const std::string& patch_id, const Options& options,
                Outcome& outcome) {
   Located located = find_applied(process, patch_id);
@@ -154,17 +54,15 @@ void revert_in(const proc::Process& process, const std::string& patch_id, const 
   if (auto faults = find_faults(process, module, located.registry); !faults.empty()) {
     throw Refused({{"registry-damaged", patch_id, faults.front()}});
   }
-  std::vector<CodeWrite> writes;
-  for (const RegistryDetour& d : located.registry.detours) {
-    writes.push_back({d.function, d.at, d.jump, d.saved});
-  }
+  std::vector<CodeWrite> writes = undo_writes(process, located.registry);
   Switched switched =
-      switch_over(process, {located.found.image}, options, outcome,
-                  [&](const proc::Frozen&) { restore(process.memory(), located, writes); });
+      switch_over(process, {located.found.image}, options, outcome, [&](const proc::Frozen&) {
+        restore(process.memory(), located.found.at, writes, State::Applied);
+      });
   switch (switched) {
     case Switched::Done:
       outcome.verdict = Verdict::Reverted;
-      release_image(process, located.registry, outcome);
+      release_image(process, located.registry.image, located.registry.may_escape, outcome);
       break;
     case Switched::Busy:
       outcome.verdict = Verdict::Busy;

@@ -3,6 +3,8 @@
 
 #include "base/fault.h"
 
+#include <signal.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <string>
@@ -31,6 +33,10 @@ const std::vector<std::string_view>& all_fault_points() {
 void fault_point(std::string_view name) {
   const auto& points = all_fault_points();
   QP_ASSERT(std::find(points.begin(), points.end(), name) != points.end());
+  static const char* const fatal = std::getenv("QPATCH_FAULT_KILL");
+  if (fatal != nullptr && name == fatal) {
+    ::raise(SIGKILL);
+  }
   static const char* const wanted = std::getenv("QPATCH_FAULT");
   if (wanted != nullptr && name == wanted) {
     throw Error("fault", "a test made this step fail:", std::string(name), "injected fault");

@@ -6,8 +6,9 @@
 
 namespace qp {
 
-// Throws Error{fault} if the environment variable QPATCH_FAULT is `name`. Bug if the name is not in
-// all_fault_points(), so that the test that goes through that list misses none.
+// Throws Error{fault} if the environment variable QPATCH_FAULT is `name`; dies by SIGKILL if
+// QPATCH_FAULT_KILL is. Bug if the name is not in all_fault_points(), so that the test that goes
+// through that list misses none.
 void fault_point(std::string_view name);
 const std::vector<std::string_view>& all_fault_points();
 

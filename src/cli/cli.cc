@@ -99,9 +99,10 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", kVersion);
   app.require_subcommand(1);
   app.failure_message(CLI::FailureMessage::simple);
-  std::vector<Command> commands = {add_build(app), add_diff(app),   add_info(app), add_check(app),
-                                   add_apply(app), add_revert(app), add_list(app), add_stacks(app),
-                                   add_map(app),   add_explain(app)};
+  std::vector<Command> commands = {add_build(app),   add_diff(app),   add_info(app),
+                                   add_check(app),   add_apply(app),  add_revert(app),
+                                   add_recover(app), add_list(app),   add_stacks(app),
+                                   add_map(app),     add_explain(app)};
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& e) {

@@ -20,6 +20,7 @@ Command add_info(CLI::App& app);
 Command add_check(CLI::App& app);
 Command add_apply(CLI::App& app);
 Command add_revert(CLI::App& app);
+Command add_recover(CLI::App& app);
 Command add_list(CLI::App& app);
 Command add_stacks(CLI::App& app);
 Command add_map(CLI::App& app);

@@ -62,6 +62,12 @@ Told tell(const ProcessResult& r) {
       return {"patched", pause};
     case Verdict::Reverted:
       return {"reverted", pause};
+    case Verdict::Recovered:
+      return {"recovered", o.functions == 0
+                               ? "what an interrupted run left was removed"
+                               : fmt::format("{} brought back", functions(o.functions))};
+    case Verdict::NothingToRecover:
+      return {"well", "nothing to recover"};
     case Verdict::AlreadyApplied:
       return {"applied already", functions(o.functions)};
     case Verdict::Patchable:
@@ -83,6 +89,7 @@ bool uses_target(const ProcessResult& r) {
     return true;
   }
   return r.outcome.verdict != Verdict::NotApplied &&
+         r.outcome.verdict != Verdict::NothingToRecover &&
          (r.outcome.verdict != Verdict::Unpatchable ||
           r.outcome.refusals.front().id != "not-in-process" ||
           r.outcome.refusals.front().detail.find("another build") != std::string::npos);

@@ -5,6 +5,7 @@
 
 #include "base/fault.h"
 
+#include <csignal>
 #include <cstdlib>
 
 #include "harness/live_case.h"
@@ -14,12 +15,15 @@ namespace {
 
 class FaultPoint {
  public:
-  explicit FaultPoint(std::string_view name) {
-    setenv("QPATCH_FAULT", std::string(name).c_str(), 1);
+  explicit FaultPoint(std::string_view name, const char* how = "QPATCH_FAULT") : how_(how) {
+    setenv(how_, std::string(name).c_str(), 1);
   }
   FaultPoint(const FaultPoint&) = delete;
   FaultPoint& operator=(const FaultPoint&) = delete;
-  ~FaultPoint() { unsetenv("QPATCH_FAULT"); }
+  ~FaultPoint() { unsetenv(how_); }
+
+ private:
+  const char* how_;
 };
 
 class Fault : public LiveCase {
@@ -40,6 +44,12 @@ class Fault : public LiveCase {
     EXPECT_EQ(result.exit_code, 1) << point << ": " << verb << ":\n" << result.both();
     EXPECT_TRUE(names(result.both(), std::string(point))) << result.both();
     return result;
+  }
+
+  void killed_at(std::string_view point, const std::string& verb, const std::string& which) {
+    FaultPoint fault(point, "QPATCH_FAULT_KILL");
+    CommandResult result = on_victim(verb, which);
+    EXPECT_EQ(result.exit_code, 128 + SIGKILL) << point << ": " << verb << ":\n" << result.both();
   }
 
   std::string patch_;
@@ -77,6 +87,33 @@ TEST_P(Fault, of_any_step_leaves_all_or_nothing) {
   const CommandResult reverted = must("revert", id);
   expect_old("after revert");
   expect_untouched(before, reverted.both());
+}
+
+// Claim: when qpatch is killed at any step of apply, the process lives on and answers, `recover` brings
+// it back to where it was, and the next apply works. Likewise with revert.
+TEST_P(Fault, death_at_any_step_is_recovered_from) {
+  ASSERT_FALSE(HasFailure());
+  const Snapshot before = snapshot();
+  for (std::string_view point : all_fault_points()) {
+    SCOPED_TRACE(point);
+    const bool reverting = point.starts_with("revert.");
+    if (reverting) {
+      must("apply", patch_);
+    }
+    killed_at(point, reverting ? "revert" : "apply", reverting ? only_listed().id : patch_);
+    const std::string answer = victim().ask(what().probes.front().ask);
+    EXPECT_TRUE(answer == what().probes.front().before || answer == what().probes.front().after)
+        << answer;
+    const CommandResult recovered = must("recover", "");
+    expect_old("after recover");
+    EXPECT_TRUE(listed().empty());
+    expect_untouched(before, recovered.both());
+    ASSERT_FALSE(HasFailure()) << recovered.both();
+  }
+  EXPECT_TRUE(names(must("recover", "").both(), "nothing to recover"));
+  must("apply", patch_);
+  expect_new("after apply");
+  must("revert", only_listed().id);
 }
 
 INSTANTIATE_TEST_SUITE_P(Case, Fault, testing::ValuesIn(scenario(QP_CASES, "simple_change")),

@@ -1,0 +1,126 @@
+// `recover`: undoes what an interrupted run of qpatch began.
+//
+// A run that was killed leaves the registry in the state that it was about to leave: `staged` (no
+// byte of the program was changed), `committing` or `reverting` (some detours are there, some not).
+// In each case the way out is back: the saved bytes are written over the detours that are there,
+// with nobody inside the new code, and the image goes. Forward would be possible too, but back needs
+// nothing that was only in the dead run's memory, and it is what "the command failed" means.
+//
+// A run that was killed while it mapped the image leaves one without a registry. Its detours come
+// after the registry, so there are none; but since the process can clear a registry as well, its
+// code is searched for jumps into the image before that is believed.
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "apply/apply.h"
+#include "apply/registries.h"
+#include "apply/switch.h"
+#include "apply/undo.h"
+
+namespace qp::apply {
+namespace {
+
+bool is_blank(const proc::Process& process, const FoundRegistry& found) {
+  Bytes header(kRegistryHeader);
+  return found.at.value == 0 ||
+         (process.memory().try_read(found.at, header) &&
+          std::all_of(header.begin(), header.end(), [](std::byte b) { return b == std::byte{0}; }));
+}
+
+// e9 rel32 with a target in `image`, anywhere in the code of a module.
+std::optional<LiveAddr> find_jump_into(const proc::Process& process, LiveRange image) {
+  constexpr uint64_t kJump = 5, kChunk = uint64_t{1} << 20;
+  Bytes code;
+  for (const proc::Module& module : process.modules()) {
+    for (LiveRange range : module.executable) {
+      for (LiveAddr at = range.start; !range.overlaps(image) && at < range.end;
+           at += kChunk - kJump + 1) {
+        code.resize(std::min<uint64_t>(kChunk, static_cast<uint64_t>(range.end - at)));
+        code.resize(process.memory().read_some(at, code));
+        for (size_t i = 0; i + kJump <= code.size(); ++i) {
+          auto distance = code[i] == std::byte{0xe9} ? load<int32_t>(code, i + 1) : 0;
+          LiveAddr to = at + i + kJump + static_cast<uint64_t>(static_cast<int64_t>(distance));
+          if (code[i] == std::byte{0xe9} && image.contains(to)) {
+            return at + i;
+          }
+        }
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+void recover_one(const proc::Process& process, const FoundRegistry& found, const Options& options,
+                 Outcome& outcome) {
+  std::vector<CodeWrite> writes;
+  bool may_escape = false;
+  if (found.registry) {
+    const Registry& r = *found.registry;
+    std::vector<proc::Module> modules = process.modules();
+    auto faults = find_faults(process, find_module(modules, r), r, true);
+    if (!faults.empty()) {
+      throw Refused({{"registry-damaged", r.patch_id, faults.front()}});
+    }
+    writes = undo_writes(process, r);
+    may_escape = r.may_escape && r.state != State::Staged;  // staged: it never ran
+  } else if (auto jump = find_jump_into(process, found.image)) {
+    throw Refused({{"registry-damaged", found.named_id,
+                    fmt::format("it is empty, but {:#x} jumps into its image", jump->value)}});
+  }
+  outcome.functions += writes.size();
+  Switched switched = switch_over(process, {found.image}, options, outcome, [&](const auto&) {
+    if (found.registry) {
+      restore(process.memory(), found.at, writes, found.registry->state);
+    }
+  });
+  switch (switched) {
+    case Switched::Done:
+      outcome.verdict = Verdict::Recovered;
+      release_image(process, found.image, may_escape, outcome);
+      break;
+    case Switched::Busy:
+      outcome.verdict = Verdict::Busy;
+      break;
+    case Switched::Gone:
+      outcome.verdict = Verdict::Gone;
+      break;
+  }
+}
+
+}  // namespace
+
+Outcome recover(pid_t pid, const Options& options) {
+  proc::Process process = proc::Process::open(pid);
+  Outcome outcome{.pid = pid, .program = process.program()};
+  outcome.verdict = Verdict::NothingToRecover;
+  try {
+    for (const FoundRegistry& found : find_registries(process)) {
+      bool finished = found.registry && (found.registry->state == State::Applied ||
+                                         found.registry->state == State::Reverted);
+      if (finished) {
+        continue;
+      }
+      outcome.patch_id = found.named_id;
+      if (!found.registry && !is_blank(process, found)) {
+        throw Refused({{"registry-damaged", found.named_id, found.fault}});
+      }
+      recover_one(process, found, options, outcome);
+      if (outcome.verdict != Verdict::Recovered) {
+        break;
+      }
+    }
+  } catch (const Refused& r) {
+    outcome.verdict = Verdict::Unpatchable;
+    outcome.refusals = r.findings();
+  } catch (const Error&) {
+    if (process.alive()) {
+      throw;
+    }
+    outcome.verdict = Verdict::Gone;
+  }
+  return outcome;
+}
+
+}  // namespace qp::apply

@@ -1,0 +1,128 @@
+// The way back has the same steps whether a patch is reverted or an interrupted run is cleaned up:
+// look whether the registry tells the truth, write the saved bytes over the detours while nobody is
+// inside, and let go of the image.
+//
+// A forged registry can make us restore original code, and nothing else.
+
+#include "apply/undo.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "apply/reach.h"
+#include "apply/registries.h"
+#include "apply/stage.h"
+#include "base/fault.h"
+#include "elf/file.h"
+
+namespace qp::apply {
+namespace {
+
+// What may be scanned while the process stands still: about half a millisecond.
+constexpr uint64_t kScanLimit = uint64_t{1} << 20;
+
+Bytes read_live(const proc::Process& process, LiveAddr at, size_t size) {
+  Bytes bytes(size);
+  bytes.resize(process.memory().read_some(at, bytes));
+  return bytes;
+}
+
+// Second look, after the switch: is the image unreachable?
+std::string why_reachable(const proc::Process& process, LiveRange image, bool may_escape) {
+  if (may_escape) {
+    return "its code hands out addresses of its own functions or variables";
+  }
+  ReachScan scan(process, image, kScanLimit);
+  if (std::string obstacle = scan.obstacle(); !obstacle.empty()) {
+    return obstacle;
+  }
+  proc::Frozen frozen = proc::Frozen::freeze(process);
+  std::string reach = frozen.gone() ? "" : scan.look(frozen);
+  frozen.thaw();
+  return reach;
+}
+
+}  // namespace
+
+const proc::Module* find_module(const std::vector<proc::Module>& modules, const Registry& r) {
+  for (const proc::Module& m : modules) {
+    if (m.build_id == r.target_build_id && m.bias == r.bias) {
+      return &m;
+    }
+  }
+  return nullptr;
+}
+
+// What the registry says against what is there.
+std::vector<std::string> find_faults(const proc::Process& process, const proc::Module* module,
+                                     const Registry& r, bool half_done) {
+  std::vector<std::string> faults;
+  if (module == nullptr || !module->file) {
+    return {fmt::format("{} (build-id {}) is not mapped at the place that it names", r.target_name,
+                        r.target_build_id)};
+  }
+  elf::FileReader file(*module->file);
+  for (const RegistryDetour& d : r.detours) {
+    bool in_text = std::any_of(
+        module->executable.begin(), module->executable.end(),
+        [&](LiveRange range) { return range.contains(d.at) && range.contains(d.at + 4); });
+    Bytes original(d.saved.size());
+    if (!in_text || !r.image.contains(d.new_code.start)) {
+      faults.push_back(fmt::format("the detour of {} at {:#x} is not in the target's text",
+                                   d.function, d.at.value));
+    } else if (!file.try_read(module->bias(d.at), original) || original != d.saved) {
+      faults.push_back(
+          fmt::format("the saved bytes of {} are not those of the target's file", d.function));
+    } else if (Bytes have = read_live(process, d.at, d.jump.size());
+               have != d.jump && !(half_done && have == d.saved)) {
+      faults.push_back(fmt::format("{} at {:#x} holds {}, not the detour {}", d.function,
+                                   d.at.value, hex(have), hex(d.jump)));
+    }
+  }
+  return faults;
+}
+
+std::vector<CodeWrite> undo_writes(const proc::Process& process, const Registry& registry) {
+  std::vector<CodeWrite> writes;
+  for (const RegistryDetour& d : registry.detours) {
+    if (read_live(process, d.at, d.jump.size()) == d.jump) {
+      writes.push_back({d.function, d.at, d.jump, d.saved});
+    }
+  }
+  return writes;
+}
+
+void restore(const proc::Memory& memory, LiveAddr registry_at, const std::vector<CodeWrite>& writes,
+             State before) {
+  write_state(memory, registry_at, State::Reverting);
+  try {
+    fault_point("revert.begun");
+    write_code(memory, writes, "revert.detour");
+  } catch (...) {
+    write_state(memory, registry_at, before);
+    throw;
+  }
+  write_state(memory, registry_at, State::Reverted);
+}
+
+void release_image(const proc::Process& process, LiveRange image, bool may_escape,
+                   Outcome& outcome) {
+  std::string reach;
+  // The old code is back already. What fails from here on keeps the image, and is no failure of
+  // the revert.
+  try {
+    reach = why_reachable(process, image, may_escape);
+    if (reach.empty() && !unmap_image(process, image)) {
+      reach = "no thread could be borrowed to unmap it";
+    }
+  } catch (const Error& e) {
+    reach = e.what();
+  }
+  if (!reach.empty()) {
+    outcome.notes.push_back(fmt::format("image kept mapped ({} KiB at {:#x}): {}",
+                                        image.size() / 1024, image.start.value, reach));
+  }
+}
+
+}  // namespace qp::apply

@@ -1,0 +1,36 @@
+// Taking detours out again, for revert and recover. A registry lies where the process can write, so
+// nothing of it is believed that can't be checked (P5, P9).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "apply/apply.h"
+#include "apply/registry.h"
+#include "apply/switch.h"
+#include "proc/process.h"
+
+namespace qp::apply {
+
+// The module that the registry names, at the place that it names; nullptr if it is not there.
+const proc::Module* find_module(const std::vector<proc::Module>& modules, const Registry& registry);
+
+// What the registry says against what is there: detours must lie in the module's text, the saved
+// bytes must be those of the module's file, and the live bytes the detours. `half_done`: they may
+// also be the saved bytes. Empty: all as it should be.
+std::vector<std::string> find_faults(const proc::Process& process, const proc::Module* module,
+                                     const Registry& registry, bool half_done = false);
+
+// The writes that bring the old entries back, where the live bytes are the detour.
+std::vector<CodeWrite> undo_writes(const proc::Process& process, const Registry& registry);
+
+// While the process is frozen. Throws as write_code() does; then the detours and `before` are back.
+void restore(const proc::Memory& memory, LiveAddr registry_at, const std::vector<CodeWrite>& writes,
+             State before);
+
+// When nothing leads into the image any more: unmaps it if nothing can reach it, else says in
+// outcome.notes why it stays.
+void release_image(const proc::Process& process, LiveRange image, bool may_escape,
+                   Outcome& outcome);
+
+}  // namespace qp::apply
