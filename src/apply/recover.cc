@@ -6,9 +6,11 @@
 // with nobody inside the new code, and the image goes. Forward would be possible too, but back needs
 // nothing that was only in the dead run's memory, and it is what "the command failed" means.
 //
-// A run that was killed while it mapped the image leaves one without a registry. Its detours come
+// A run that was killed while it mapped the image leaves one without a registry, perhaps still open. Its detours come
 // after the registry, so there are none; but since the process can clear a registry as well, its
 // code is searched for jumps into the image before that is believed.
+
+#include <sys/syscall.h>
 
 #include <algorithm>
 
@@ -18,6 +20,9 @@
 #include "apply/registries.h"
 #include "apply/switch.h"
 #include "apply/undo.h"
+#include "base/error.h"
+#include "proc/borrow.h"
+#include "proc/remote_file.h"
 
 namespace qp::apply {
 namespace {
@@ -89,6 +94,28 @@ void recover_one(const proc::Process& process, const FoundRegistry& found, const
   }
 }
 
+// An image is open only while it is being mapped. True if there was one.
+bool close_images(const proc::Process& process) {
+  std::vector<uint64_t> open;
+  for (const proc::RemoteFile& file : proc::remote_files(process)) {
+    if (is_image_name(file.name)) {
+      open.push_back(static_cast<uint64_t>(file.fd));
+    }
+  }
+  if (open.empty()) {
+    return false;
+  }
+  auto thread = proc::Borrowed::take(process);
+  if (!thread) {
+    throw Error("no-thread", "borrowing a thread of", std::to_string(process.pid()),
+                "none of its threads can run a system call for us now");
+  }
+  for (uint64_t fd : open) {
+    thread->call(SYS_close, fd);
+  }
+  return true;
+}
+
 }  // namespace
 
 Outcome recover(pid_t pid, const Options& options) {
@@ -96,6 +123,9 @@ Outcome recover(pid_t pid, const Options& options) {
   Outcome outcome{.pid = pid, .program = process.program()};
   outcome.verdict = Verdict::NothingToRecover;
   try {
+    if (close_images(process)) {
+      outcome.verdict = Verdict::Recovered;
+    }
     for (const FoundRegistry& found : find_registries(process)) {
       bool finished = found.registry && (found.registry->state == State::Applied ||
                                          found.registry->state == State::Reverted);

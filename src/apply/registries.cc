@@ -23,10 +23,6 @@ std::string_view image_part(std::string_view name) {
   return name.starts_with(kPrefix) && name.ends_with(kSuffix) ? name : std::string_view();
 }
 
-bool is_image(const proc::Mapping& m) {
-  return !image_part(m.name).empty();
-}
-
 std::string id_in(std::string_view image) {
   image.remove_prefix(kPrefix.size());
   return std::string(image.substr(0, image.find('-')));
@@ -48,6 +44,10 @@ void read_registry(const proc::Process& process, FoundRegistry& found, uint64_t 
 
 std::string image_name(const std::string& patch_id, const std::string& build_id) {
   return fmt::format("{}{}-{}{}", kPrefix, patch_id, build_id.substr(0, 12), kSuffix);
+}
+
+bool is_image_name(std::string_view name) {
+  return !image_part(name).empty();
 }
 
 const char* state_name(State state) {
@@ -77,7 +77,7 @@ std::vector<FoundRegistry> find_registries(const proc::Process& process) {
   std::vector<proc::Mapping> mappings = process.mappings();
   for (size_t i = 0; i < mappings.size();) {
     const proc::Mapping& first = mappings[i];
-    if (!is_image(first)) {
+    if (!is_image_name(first.name)) {
       ++i;
       continue;
     }

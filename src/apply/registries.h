@@ -28,5 +28,7 @@ void write_state(const proc::Memory& memory, LiveAddr registry, State state);
 
 // How images are named, in the store and as memfd: "qpatch-ID-HASH.qpi".
 std::string image_name(const std::string& patch_id, const std::string& build_id);
+// Whether a name in maps or of a descriptor is that of an image.
+bool is_image_name(std::string_view name);
 
 }  // namespace qp::apply

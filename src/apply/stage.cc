@@ -4,8 +4,7 @@
 // where it sees the store under the same path; where it does not (other mount namespace, chroot,
 // permissions), it creates a memfd, which we fill from outside through /proc/PID/fd. The whole range
 // is reserved first with MAP_FIXED_NOREPLACE: between the plan and now the process may have mapped
-// something there, and that must be an error and never a replacement. Until the segments cover it,
-// the reserved range also carries the path to the kernel: nothing is written to the thread's stack.
+// something there, and that must be an error and never a replacement.
 //
 // A process of one thread stands still while that thread is borrowed, so only the system calls
 // happen then: the file is written before, and the writable content (GOT slots, pointers, registry)
@@ -26,6 +25,7 @@
 #include "base/fault.h"
 #include "proc/borrow.h"
 #include "proc/remote_file.h"
+#include "proc/way_home.h"
 
 namespace qp::apply {
 namespace {
@@ -83,13 +83,14 @@ class Mapping {
       // The thread died, and its memory with it.
     }
   }
-  void reserve();
-  // `stored`: the image in the store, or nothing.
-  void open(const std::optional<std::filesystem::path>& stored);
+  // `stored`: the image in the store, or nothing. Opens it and reserves the range.
+  void begin(const std::optional<std::filesystem::path>& stored);
   void map_segments();
   void complete() { complete_ = true; }
 
  private:
+  void reserve();
+  void open(const std::optional<std::filesystem::path>& stored);
   uint64_t put_text(const std::string& text);
   void open_memfd();
 
@@ -101,11 +102,26 @@ class Mapping {
   bool mapped_ = false, complete_ = false;
 };
 
+// If the thread brings scratch memory, the range is reserved with the file itself, so that it bears
+// the image's name from the first moment, and `recover` can find it. Else it has to carry the path.
+void Mapping::begin(const std::optional<std::filesystem::path>& stored) {
+  if (thread_.scratch()) {
+    open(stored);
+    reserve();
+  } else {
+    reserve();
+    open(stored);
+  }
+}
+
 void Mapping::reserve() {
+  const int how = MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+  const bool named = fd_ >= 0;
   uint64_t got =
-      demand(thread_.call(SYS_mmap, range_.start.value, range_.size(), PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
-                          static_cast<uint64_t>(-1), 0),
+      demand(thread_.call(SYS_mmap, range_.start.value, range_.size(),
+                          static_cast<uint64_t>(named ? PROT_NONE : PROT_READ | PROT_WRITE),
+                          static_cast<uint64_t>(named ? how : how | MAP_ANONYMOUS),
+                          static_cast<uint64_t>(fd_), 0),
              "mmap", fmt::format("the image's range at {:#x}", range_.start.value));
   if (got != range_.start.value) {  // a kernel before 4.17 takes the flag for a hint
     thread_.call(SYS_munmap, got, range_.size());
@@ -118,9 +134,12 @@ void Mapping::reserve() {
 uint64_t Mapping::put_text(const std::string& text) {
   Bytes bytes = copy(as_bytes(text));
   bytes.push_back(std::byte{0});
-  QP_ASSERT(bytes.size() <= range_.size());
-  process_.memory().write(range_.start, bytes);
-  return range_.start.value;
+  const LiveAddr at = thread_.scratch().value_or(range_.start);
+  if (bytes.size() > (thread_.scratch() ? proc::WayHome::kScratch : range_.size())) {
+    throw Error("system", "opening in the process", text, "the path is too long");
+  }
+  process_.memory().write(at, bytes);
+  return at.value;
 }
 
 void Mapping::open(const std::optional<std::filesystem::path>& stored) {
@@ -174,8 +193,7 @@ void map_image(const proc::Process& process, const Plan& plan, const Options& op
   fault_point("stage.borrowed");
   {
     Mapping mapping(*thread, process, plan);
-    mapping.reserve();
-    mapping.open(stored);
+    mapping.begin(stored);
     fault_point("stage.opened");
     mapping.map_segments();
     fault_point("stage.mapped");

@@ -26,8 +26,9 @@
 // and no call is tried. Likewise with syscall user dispatch, which has no such switch.
 //
 // While the registers are borrowed, the death of qpatch would leave the thread behind the `syscall`
-// instruction with registers that mean nothing. PTRACE_O_EXITKILL would make it worse. The window
-// is kept short: callers prepare everything before take() (docs/limits.md).
+// instruction with registers that mean nothing. So it has a way home by itself (way_home.h), where
+// its stack and the process's code allow it; else the window is kept short (docs/limits.md).
+// PTRACE_O_EXITKILL would make it worse.
 
 #include "proc/borrow.h"
 
@@ -42,11 +43,13 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "proc/code_search.h"
 #include "proc/interrupted_call.h"
 #include "proc/priority.h"
 #include "proc/procfs.h"
 #include "proc/saved_thread.h"
 #include "proc/tracee.h"
+#include "proc/way_home.h"
 
 namespace qp::proc {
 namespace {
@@ -70,29 +73,8 @@ constexpr uint64_t kUserCode64 = 0x33;  // __USER_CS: not in 32-bit code
 // TF 8, DF 10, NT 14, AC 18.
 constexpr uint64_t kFlagsToClear = 1u << 8 | 1u << 10 | 1u << 14 | 1u << 18;
 
-// 0f 05  syscall
-std::optional<LiveAddr> find_syscall(const Memory& memory, LiveRange range) {
-  constexpr uint64_t kChunk = 64 << 10;
-  Bytes bytes(std::min(range.size(), kChunk));
-  for (LiveAddr at = range.start; at + 1 < range.end;) {
-    size_t want = std::min<uint64_t>(bytes.size(), static_cast<uint64_t>(range.end - at));
-    size_t got = memory.read_some(at, ByteSpan(bytes).first(want));
-    constexpr std::array kSyscall = {std::byte{0x0f}, std::byte{0x05}};
-    auto end = bytes.begin() + static_cast<std::ptrdiff_t>(got);
-    auto hit = std::search(bytes.begin(), end, kSyscall.begin(), kSyscall.end());
-    if (hit != end) {
-      return at + static_cast<uint64_t>(hit - bytes.begin());
-    }
-    if (got < want || got < 2) {
-      return std::nullopt;
-    }
-    at += got - 1;  // the pattern may lie across the chunk's end
-  }
-  return std::nullopt;
-}
-
-std::optional<LiveAddr> find_syscall(const Process& process) {
-  std::vector<Mapping> code = process.mappings();
+std::optional<LiveAddr> find_syscall(const Process& process, std::vector<Mapping> code) {
+  constexpr std::array<uint8_t, 2> kSyscall = {0x0f, 0x05};  // syscall
   // [vsyscall] is emulated: nothing can be executed there but its three entries.
   std::erase_if(code, [](const Mapping& m) { return !m.executable || m.name == "[vsyscall]"; });
   auto rank = [](const Mapping& m) {
@@ -101,7 +83,7 @@ std::optional<LiveAddr> find_syscall(const Process& process) {
   std::stable_sort(code.begin(), code.end(),
                    [&](const Mapping& a, const Mapping& b) { return rank(a) < rank(b); });
   for (const Mapping& m : code) {
-    if (auto at = find_syscall(process.memory(), m.range)) {
+    if (auto at = find_code(process.memory(), m.range, kSyscall)) {
       return at;
     }
   }
@@ -155,9 +137,13 @@ void let_go(pid_t pid, pid_t tid, const Stop& stop) {
 }  // namespace
 
 struct Borrowed::State {
-  pid_t pid = 0, tid = 0;
-  LiveAddr syscall_at;
+  explicit State(const Process& p) : process(p), pid(p.pid()) {}
+
+  const Process& process;
+  pid_t pid, tid = 0;
   SavedThread saved;
+  GeneralRegisters start{};  // of every call, but for its number and arguments
+  std::optional<WayHome> home;
   enum class At { Event, Entry, Exit, Unknown, Dead } at = At::Event;
   int stop_signal = 0;  // SIGSTOP that came in the midst
   std::optional<RaisedPriority> priority;
@@ -166,18 +152,42 @@ struct Borrowed::State {
     return Error("system", "a system call in", fmt::format("thread {} of process {}", tid, pid),
                  "the thread died");
   }
+  void prepare(const std::optional<HomeCode>& home_code, LiveAddr syscall_at,
+               const std::vector<Mapping>& mappings);
+  bool set_out();
   Stop wait_soon();
   Stop wait_call();
   void run_to_syscall_stop(At then);
   void reach_event_stop();
 };
 
+void Borrowed::State::prepare(const std::optional<HomeCode>& home_code, LiveAddr syscall_at,
+                              const std::vector<Mapping>& mappings) {
+  start = saved.registers;
+  start.rip = syscall_at.value;
+  start.rax = SYS_getpid;
+  start.orig_rax = ~uint64_t{0};  // nothing to be restarted
+  start.eflags &= ~kFlagsToClear;
+  if (home_code) {
+    home = WayHome::lay(process, mappings, saved, home_code->restorer);
+  }
+  if (home) {
+    start.rip = home_code->call.value;
+    start.rsp = home->stack().value;
+  }
+}
+
+// From here on the thread is not itself. The registers come first, since they bring it home.
+bool Borrowed::State::set_out() {
+  return (!home || set_registers(tid, start)) && block_all_signals(tid);
+}
+
 // A thread that runs nothing but a system call stops in a moment. Sleeping until then costs more
 // than the call: waking a halted processor takes tens of microseconds, twice for each call. But a
 // processor that we occupy may be the one that the thread is waiting for, so not for long.
 Stop Borrowed::State::wait_soon() {
   auto now = Clock::now();
-  for (auto start = now; now < start + kSpinning; now = Clock::now()) {
+  for (const auto enough = now + kSpinning; now < enough; now = Clock::now()) {
     if (Stop stop = poll_stop(tid); stop.kind != Stop::Kind::None) {
       return stop;
     }
@@ -261,6 +271,9 @@ Borrowed::Borrowed(Borrowed&&) noexcept = default;
 Borrowed::~Borrowed() {
   give_back();
 }
+std::optional<LiveAddr> Borrowed::scratch() const {
+  return state_ && state_->home ? std::optional(state_->home->scratch()) : std::nullopt;
+}
 pid_t Borrowed::tid() const {
   return state_ ? state_->tid : 0;
 }
@@ -268,7 +281,9 @@ pid_t Borrowed::tid() const {
 std::optional<Borrowed> Borrowed::take(const Process& process) {
   pid_t pid = process.pid();
   Stragglers::sweep(pid);
-  auto syscall_at = find_syscall(process);
+  const std::vector<Mapping> mappings = process.mappings();
+  auto home_code = find_home_code(process, mappings);
+  auto syscall_at = find_syscall(process, mappings);
   if (!syscall_at) {
     return std::nullopt;
   }
@@ -287,7 +302,7 @@ std::optional<Borrowed> Borrowed::take(const Process& process) {
       return std::nullopt;
     }
     StopTimer timer;
-    auto state = std::make_unique<State>();
+    auto state = std::make_unique<State>(process);
     state->priority.emplace();
     Stop stop = stop_thread(pid, tid);
     if (!is_event(stop)) {
@@ -312,14 +327,16 @@ std::optional<Borrowed> Borrowed::take(const Process& process) {
       refuse("it has a seccomp filter, and setting that aside takes CAP_SYS_ADMIN");
       fit = false;
     }
-    if (!fit || !block_all_signals(tid)) {
+    if (fit) {
+      state->tid = tid;
+      state->saved = std::move(*saved);
+      state->prepare(home_code, *syscall_at, mappings);
+      fit = state->set_out();
+    }
+    if (!fit) {
       let_go(pid, tid, stop);
       return std::nullopt;
     }
-    state->pid = pid;
-    state->tid = tid;
-    state->syscall_at = *syscall_at;
-    state->saved = std::move(*saved);
     Borrowed out;
     out.state_ = std::move(state);
     return out;
@@ -361,7 +378,7 @@ int64_t Borrowed::call(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t
   }
   QP_ASSERT(s.at != State::At::Unknown);
   StopTimer timer;
-  GeneralRegisters registers = s.saved.registers;
+  GeneralRegisters registers = s.start;
   registers.rax = static_cast<uint64_t>(number);
   registers.rdi = a;
   registers.rsi = b;
@@ -369,9 +386,6 @@ int64_t Borrowed::call(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t
   registers.r10 = d;
   registers.r8 = e;
   registers.r9 = f;
-  registers.rip = s.syscall_at.value;
-  registers.orig_rax = ~uint64_t{0};  // nothing to be restarted
-  registers.eflags &= ~kFlagsToClear;
   for (int i = 0; i < kRestarts; ++i) {
     if (!set_registers(s.tid, registers)) {
       s.at = State::At::Dead;
@@ -408,6 +422,13 @@ void Borrowed::give_back() noexcept {
   StopTimer timer;
   s.reach_event_stop();
   if (s.at != State::At::Dead && s.saved.restore(s.tid)) {
+    if (s.home) {
+      try {
+        s.home->remove(s.process);
+      } catch (const Error&) {
+        // The memory is gone, and the process with it.
+      }
+    }
     if (would_return_eintr(s.saved.registers)) {
       restart_unless_signalled(s.pid, s.tid, s.saved.registers, 0);
     }

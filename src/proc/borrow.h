@@ -1,7 +1,7 @@
 // Borrows one thread of a process for a few system calls and gives it back as it was: general
-// registers, vector state, signal mask, the system call it was in. Nothing is written to its stack,
-// no function of the process is called; only the `syscall` instruction in code that is already
-// there (vdso, libc) is executed.
+// registers, vector state, signal mask, the system call it was in. No function of the process is
+// called; only the `syscall` instruction in code that is already there (vdso, libc) is executed. If
+// we die meanwhile, the thread goes home by itself (way_home.h).
 #pragma once
 
 #include <memory>
@@ -29,6 +29,9 @@ class Borrowed {
   // Error{system} if the thread died, Error{unresponsive} if the call does not end.
   int64_t call(long number, uint64_t a = 0, uint64_t b = 0, uint64_t c = 0, uint64_t d = 0,
                uint64_t e = 0, uint64_t f = 0);
+  // WayHome::kScratch bytes of the process's memory for arguments, until the thread is given back.
+  // Nullopt if it has no way home.
+  std::optional<LiveAddr> scratch() const;
   pid_t tid() const;
 
  private:

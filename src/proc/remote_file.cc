@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
 
 #include <fmt/format.h>
 
@@ -29,6 +30,24 @@ void write_remote_file(const Process& process, int fd, ByteView content) {
     }
     done += static_cast<size_t>(n);
   }
+}
+
+std::vector<RemoteFile> remote_files(const Process& process) {
+  std::vector<RemoteFile> out;
+  std::error_code error;
+  std::filesystem::directory_iterator entries(fmt::format("/proc/{}/fd", process.pid()), error);
+  for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error)) {
+    std::error_code gone;
+    std::string name = std::filesystem::read_symlink(entries->path(), gone).string();
+    constexpr std::string_view kDeleted = " (deleted)";
+    if (name.ends_with(kDeleted)) {
+      name.erase(name.size() - kDeleted.size());
+    }
+    if (!gone) {
+      out.push_back({std::stoi(entries->path().filename().string()), std::move(name)});
+    }
+  }
+  return out;
 }
 
 }  // namespace qp::proc

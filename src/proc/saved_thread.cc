@@ -54,7 +54,12 @@ std::optional<SavedThread> SavedThread::save(pid_t tid) {
   return out;
 }
 
+// The registers come last: until then a thread that has a way home (way_home.h) is on it, and it
+// brings all the rest.
 bool SavedThread::restore(pid_t tid) const {
+  if (::ptrace(PTRACE_SETSIGMASK, tid, sizeof signal_mask, &signal_mask) != 0) {
+    return false;
+  }
   iovec area{const_cast<std::byte*>(extended.data()), extended.size()};
   if (::ptrace(PTRACE_SETREGSET, tid, kXstate, &area) != 0) {
     return false;
@@ -64,8 +69,7 @@ bool SavedThread::restore(pid_t tid) const {
     iovec shadow{&pointer, sizeof pointer};
     ::ptrace(PTRACE_SETREGSET, tid, kShadowStack, &shadow);
   }
-  return set_registers(tid, registers) &&
-         ::ptrace(PTRACE_SETSIGMASK, tid, sizeof signal_mask, &signal_mask) == 0;
+  return set_registers(tid, registers);
 }
 
 bool block_all_signals(pid_t tid) {
