@@ -45,7 +45,8 @@ const std::vector<RefusalKind>& all_refusals() {
        "Give the code symbols with type and size.", ExitCode::Failure, false},
       {"lto-unsupported", "a touched unit is compiled with -flto, and its link can't be repeated",
        "Its object holds the compiler's intermediate language; the code that runs is made when the "
-       "program is linked, so that link has to be repeated with the original and the patched source.",
+       "program is linked, so that link has to be repeated with the original and the patched "
+       "source.",
        "Give the command that links the target with --link-command FILE (GCC only), or build the "
        "program without -flto.",
        ExitCode::Failure, false},
@@ -187,8 +188,11 @@ const std::vector<RefusalKind>& all_refusals() {
        "Revert the other patch first (`qpatch list`), or build one patch that holds both fixes.",
        ExitCode::NoMatch, false},
       {"registry-damaged", "the record of a patch in the process can't be trusted",
-       "The process wrote over it, or it belongs to another version of qpatch.",
-       "Restart the process; `qpatch list` shows what was found.", ExitCode::NeedsRecover, false},
+       "The process wrote over it, or it belongs to another version of qpatch; an empty one was "
+       "left "
+       "by an interrupted run.",
+       "Run `qpatch recover`; if that says the same, restart the process.", ExitCode::NeedsRecover,
+       false},
       {"interrupted", "an interrupted run left a patch half done",
        "Neither the old nor the new state is complete in the registry.", "Run `qpatch recover`.",
        ExitCode::NeedsRecover, false},
