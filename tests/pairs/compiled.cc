@@ -33,30 +33,59 @@ const std::vector<Compiler>& all_compilers() {
           }
         }
       }
+      // What distributions and cautious projects add, each once and all together.
+      list.push_back({name, {"-O2", "-fPIE", "-g"}});
+      list.push_back({name, {"-O2", "-fno-pie", "-fcf-protection=full"}});
+      list.push_back({name, {"-O2", "-fPIE", "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2"}});
+      list.push_back({name, {"-O2", "-fPIC", "-fno-plt"}});
+      list.push_back({name, {"-O1", "-fno-pie", "-fno-common"}});
+      list.push_back({name, {"-O2", "-fno-pie", "-mcmodel=medium"}});
+      list.push_back({name,
+                      {"-O3", "-fPIE", "-g", "-fcf-protection=full", "-fstack-protector-strong",
+                       "-D_FORTIFY_SOURCE=2", "-fno-plt"}});
     }
     return list;
   }();
   return all;
 }
 
-Bytes compile(const Compiler& compiler, const std::string& source, bool labels) {
+namespace {
+
+// Runs the compiler on `source` in a directory of its own; `options` end in the output's name.
+Bytes run_compiler(const Compiler& compiler, const std::string& source,
+                   const std::vector<std::string>& options) {
   TempDir directory("qpatch-pairs");
-  auto c = directory.path() / "unit.c", o = directory.path() / "unit.o";
-  write_file(c, as_bytes(source));
-  std::vector<std::string> argv = {compiler.name, "-w", "-ffunction-sections", "-fdata-sections",
-                                   "-c"};
+  write_file(directory.path() / "unit.c", as_bytes(source));
+  std::vector<std::string> argv = {compiler.name, "-w", "-ffunction-sections", "-fdata-sections"};
   argv.insert(argv.end(), compiler.flags.begin(), compiler.flags.end());
-  if (labels) {
-    argv.emplace_back("-Wa,-L");
-  }
-  argv.insert(argv.end(), {"unit.c", "-o", "unit.o"});
-  RunOptions options;
-  options.directory = directory.path();
-  RunResult result = run(argv, options);
+  argv.emplace_back("unit.c");
+  argv.insert(argv.end(), options.begin(), options.end());
+  RunOptions where;
+  where.directory = directory.path();
+  RunResult result = run(argv, where);
   if (result.exit_code != 0) {
     throw Error("compile-failed", "can't compile with", compiler.text(), result.err);
   }
-  return read_file(o);
+  return read_file(directory.path() / options.back());
+}
+
+}  // namespace
+
+Bytes compile(const Compiler& compiler, const std::string& source, bool labels) {
+  return labels ? run_compiler(compiler, source, {"-Wa,-L", "-c", "-o", "unit.o"})
+                : run_compiler(compiler, source, {"-c", "-o", "unit.o"});
+}
+
+std::string assembly_of(const Compiler& compiler, const std::string& source) {
+  std::vector<std::string> options = {"-S", "-o", "unit.s"};
+  if (compiler.name.starts_with("clang")) {
+    options.insert(options.begin(), "-fno-addrsig");  // GNU as does not know it
+  }
+  return std::string(as_text(run_compiler(compiler, source, options)));
+}
+
+Bytes assemble(const std::string& text) {
+  return compile({"gcc-12", {"-x", "assembler"}}, text);
 }
 
 std::set<std::string> Outcome::names(objdiff::Fate fate) const {

@@ -24,6 +24,10 @@ const std::vector<Compiler>& all_compilers();
 // labels, as qpatch build does.
 Bytes compile(const Compiler& compiler, const std::string& source, bool labels = true);
 
+// What the compiler hands to the assembler, and the assembler's part: compile() in two steps.
+std::string assembly_of(const Compiler& compiler, const std::string& source);
+Bytes assemble(const std::string& text);
+
 struct Outcome {
   Report report;
   objdiff::Diff diff;

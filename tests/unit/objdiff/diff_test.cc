@@ -245,6 +245,26 @@ TEST(Correlate, ClonesByNumber) {
   EXPECT_EQ(found.fate("f"), Fate::Same);
 }
 
+// Claim: a clone that comes or goes is a new or removed function, and its user changes; clones of
+// another kind are other functions.
+TEST(Correlate, ClonesComeAndGo) {
+  std::string whole = function("call h\n ret") + callback("h", "1");
+  std::string cloned =
+      function("call h.constprop.0\n ret") + callback("h", "1") + callback("h.constprop.0", "1");
+  Found came = compared(whole, cloned), went = compared(cloned, whole);
+  EXPECT_EQ(came.fate("f"), Fate::Changed);
+  EXPECT_EQ(came.fate("h"), Fate::Same);
+  EXPECT_EQ(came.fate("h.constprop.0"), Fate::New);
+  EXPECT_EQ(went.fate("f"), Fate::Changed);
+  EXPECT_EQ(went.fate("h.constprop.0"), Fate::Removed);
+  EXPECT_TRUE(came.report.clean() && went.report.clean());
+  Found other = compared(function("call h.isra.0\n ret") + callback("h.isra.0", "1"),
+                         function("call h.part.0\n ret") + callback("h.part.0", "1"));
+  EXPECT_EQ(other.fate("h.part.0"), Fate::New);
+  EXPECT_EQ(other.fate("h.isra.0"), Fate::Removed);
+  EXPECT_EQ(other.fate("f"), Fate::Changed);
+}
+
 // Claim: an unknown relocation is compared, and refused only if the patch needs it.
 TEST(Closure, UnknownRelocation) {
   elf::AtomGraph a, b;
