@@ -347,6 +347,21 @@ std::vector<Pair> make_pairs() {
     KEEP int b(int x) { return twice(x + 1); }
     KEEP int c(int x) { return g2(x); })",
            "* 2", "* 3", {"a", "b"}));
+  const std::string literals = R"(
+    static const int *const shared = (const int[]){1, 2, 3};
+    static int *const state = (int[]){7, 8};
+    KEEP int reads(int i) { return shared[i] + g1(i); }
+    KEEP int writes(int i) { return state[i & 1] += g2(i); }
+    KEEP void makes(int i) { use((const int[]){4, 5, 6, i}, __func__); }
+    KEEP void makes2(int i) { use((const int[]){4, 5, 7, i}, __func__); })";
+  add(edit("CompoundLiteralLocal", literals, "4, 5, 7", "4, 5, 8", {"makes2"}));
+  add(edit("CompoundLiteralUntouched", literals, "+ g1(i)", "+ g3(i)", {"reads"}));
+  add(refusal("CompoundLiteralState", literals, "{7, 8}", "{7, 9}", {}, {"initialiser-changed"}));
+  add(edit("Symver", R"(
+    KEEP int old_version(int x) { return g1(x); }
+    __asm__(".symver old_version,versioned@V1");
+    KEEP int user(int x) { return old_version(x) * 3; })",
+           "* 3", "* 5", {"user"}));
   add(edit("CalleeSwapped",
            "KEEP int f(int x) { return g1(x); }\nKEEP int h(int x) { return g2(x); }",
            "return g1(x)", "return g2(x)", {"f"}));
