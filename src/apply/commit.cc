@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "apply/apply.h"
+#include "apply/lock.h"
 #include "apply/plan.h"
 #include "apply/registries.h"
 #include "apply/stage.h"
@@ -110,6 +111,7 @@ Outcome guarded(pid_t pid, const std::string& patch_id, Work work) {
 Outcome apply(pid_t pid, const format::Patch& patch, const Options& options) {
   return guarded(pid, patch.id(), [&](const proc::Process& process, Outcome& outcome) {
     outcome = begin(process, patch);
+    ProcessLock lock(process, options.timeout);
     if (is_applied(process, outcome.patch_id)) {
       outcome.verdict = Verdict::AlreadyApplied;
       return;
@@ -124,6 +126,7 @@ Outcome apply(pid_t pid, const format::Patch& patch, const Options& options) {
 Outcome check(pid_t pid, const format::Patch& patch, const Options& options) {
   return guarded(pid, patch.id(), [&](const proc::Process& process, Outcome& outcome) {
     outcome = begin(process, patch);
+    ProcessLock lock(process, options.timeout);
     if (is_applied(process, outcome.patch_id)) {
       outcome.verdict = Verdict::AlreadyApplied;
       return;

@@ -17,6 +17,7 @@
 #include <fmt/format.h>
 
 #include "apply/apply.h"
+#include "apply/lock.h"
 #include "apply/registries.h"
 #include "apply/switch.h"
 #include "apply/undo.h"
@@ -123,6 +124,7 @@ Outcome recover(pid_t pid, const Options& options) {
   Outcome outcome{.pid = pid, .program = process.program()};
   outcome.verdict = Verdict::NothingToRecover;
   try {
+    ProcessLock lock(process, options.timeout);
     if (close_images(process)) {
       outcome.verdict = Verdict::Recovered;
     }

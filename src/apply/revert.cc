@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "apply/apply.h"
+#include "apply/lock.h"
 #include "apply/plan.h"
 #include "apply/registries.h"
 #include "apply/switch.h"
@@ -79,6 +80,7 @@ Outcome revert(pid_t pid, const std::string& patch_id, const Options& options) {
   proc::Process process = proc::Process::open(pid);
   Outcome outcome{.pid = pid, .program = process.program(), .patch_id = patch_id};
   try {
+    ProcessLock lock(process, options.timeout);
     revert_in(process, patch_id, options, outcome);
   } catch (const Refused& r) {
     bool absent = r.findings().front().id == "not-applied";

@@ -108,6 +108,11 @@ bool Process::alive() const {
   return n == 0;
 }
 
+uint64_t Process::start_time() const {
+  auto stat = read_task_stat(pid_, pid_);
+  return stat ? stat->start : 0;
+}
+
 std::vector<Mapping> Process::mappings() const {
   for (int attempt = 0; attempt < 3; ++attempt) {
     auto tid = find_live_task(pid_);

@@ -62,6 +62,7 @@ class Process {
   const std::string& program() const { return program_; }  // base name of the executable
   bool alive() const;  // by pidfd: the same process, not a later one of that number
   int pidfd() const { return pidfd_.get(); }
+  uint64_t start_time() const;  // clock ticks since boot; with the number it names the process
   // Of a thread's view, since a dead group leader shows empty maps.
   std::vector<Mapping> mappings() const;
   std::vector<pid_t> threads() const;  // ascending

@@ -91,8 +91,9 @@ TaskStat parse_stat(std::string_view text) {
     return out;
   }
   text.remove_prefix(at + 1);
-  // Field 3 (state) follows; flags is field 9, num_threads is field 20 (proc_pid_stat(5)).
-  for (int index = 3; !text.empty() && index <= 20; ++index) {
+  // Field 3 (state) follows; flags is field 9, num_threads is field 20, starttime is
+  // field 22 (proc_pid_stat(5)).
+  for (int index = 3; !text.empty() && index <= 22; ++index) {
     text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
     std::string_view word = text.substr(0, text.find(' '));
     if (index == 3 && !word.empty()) {
@@ -101,6 +102,8 @@ TaskStat parse_stat(std::string_view text) {
       out.flags = number<uint64_t>(word);
     } else if (index == 20) {
       out.threads = number<int>(word);
+    } else if (index == 22) {
+      out.start = number<uint64_t>(word);
     }
     text.remove_prefix(word.size());
   }

@@ -18,6 +18,7 @@ struct TaskStat {
   char state = '?';    // 'R', 'S', 'D', 'T' (group stop), 't' (traced), 'Z', 'X', 'I'
   uint64_t flags = 0;  // PF_* of the kernel
   int threads = 0;     // of the whole process
+  uint64_t start = 0;  // in clock ticks since boot
   bool dead() const { return state == 'Z' || state == 'X'; }
   bool exiting() const { return (flags & 0x4) != 0; }  // PF_EXITING: runs no user code any more
   bool kernel_thread() const { return (flags & 0x0020'0000) != 0; }  // PF_KTHREAD
