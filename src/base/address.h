@@ -16,7 +16,7 @@ struct Address {
   constexpr Address() = default;
   constexpr explicit Address(uint64_t v) : value(v) {}
 
-  constexpr auto operator<=>(const Address&) const = default;
+  constexpr auto operator<=>(const Address&) const = default;  // NOLINT(modernize-use-nullptr)
   constexpr Address operator+(uint64_t bytes) const { return Address(value + bytes); }
   constexpr Address operator-(uint64_t bytes) const { return Address(value - bytes); }
   // Distance in bytes; negative if *this lies below `other`. Wraps like the hardware does.
@@ -49,7 +49,7 @@ struct Range {
   constexpr bool contains(A a) const { return start <= a && a < end; }
   constexpr bool overlaps(Range o) const { return start < o.end && o.start < end; }
   constexpr uint64_t size() const { return end.value - start.value; }
-  constexpr auto operator<=>(const Range&) const = default;
+  constexpr auto operator<=>(const Range&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 using LinkRange = Range<LinkAddr>;
 using LiveRange = Range<LiveAddr>;

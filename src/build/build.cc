@@ -221,6 +221,7 @@ std::string summarise(const objdiff::Diff& diff) {
 
 std::vector<elf::File> open_all(const std::vector<fs::path>& objects) {
   std::vector<elf::File> files;
+  files.reserve(objects.size());
   for (const fs::path& object : objects) {
     files.push_back(elf::File::open(object));
   }
@@ -229,6 +230,7 @@ std::vector<elf::File> open_all(const std::vector<fs::path>& objects) {
 
 elf::AtomGraph split_all(const std::vector<elf::File>& objects, Report& report) {
   std::vector<elf::AtomGraph> graphs;
+  graphs.reserve(objects.size());
   for (const elf::File& object : objects) {
     graphs.push_back(objdiff::split(object, report));
   }

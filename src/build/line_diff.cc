@@ -47,7 +47,8 @@ void walk(const Ids& a, const Ids& b, F same) {
         ++x;
         ++y;
       }
-      row[static_cast<size_t>(k + d)] = x;
+      const int diagonal = k + d;
+      row[static_cast<size_t>(diagonal)] = x;
       if (x >= n && y >= m) {
         found = d;
         break;

@@ -45,13 +45,13 @@ std::string with(std::string text, const std::string& from, const std::string& t
   return text.replace(text.find(from), from.size(), to);
 }
 
-// Refusal: no-function-sections
-// Claim: an object whose functions share a section, with calls that the assembler resolved, is
-// refused.
-TEST_F(Objects, without_function_sections_are_refused) {
+// Claim: objects whose functions share a section, with calls that the assembler resolved, are compared
+// function by function all the same.
+TEST_F(Objects, without_function_sections_are_taken_apart) {
   const CommandResult result = diff(kTwoFunctions, with(kTwoFunctions, "+ 1", "+ 2"), {});
-  EXPECT_EQ(result.exit_code, 1) << result.both();
-  EXPECT_TRUE(names(result.both(), "no-function-sections")) << result.both();
+  EXPECT_EQ(result.exit_code, 0) << result.both();
+  EXPECT_NE(result.out.find("changed  one "), std::string::npos) << result.both();
+  EXPECT_EQ(result.out.find("changed  two "), std::string::npos) << result.both();
 }
 
 // Claim: the same objects with function sections are compared, and the changed function is named.
