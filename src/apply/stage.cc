@@ -100,10 +100,12 @@ class Mapping {
   LiveRange range_;
   int64_t fd_ = -1;
   bool mapped_ = false, complete_ = false;
+  bool first_is_mapped_ = false;  // the reserved range begins as the first segment
 };
 
 // If the thread brings scratch memory, the range is reserved with the file itself, so that it bears
-// the image's name from the first moment, and `recover` can find it. Else it has to carry the path.
+// the image's name from the first moment, and `recover` can find it; that is also the mapping of the
+// first segment, which saves a call. Else it has to carry the path.
 void Mapping::begin(const std::optional<std::filesystem::path>& stored) {
   if (thread_.scratch()) {
     open(stored);
@@ -117,9 +119,14 @@ void Mapping::begin(const std::optional<std::filesystem::path>& stored) {
 void Mapping::reserve() {
   const int how = MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
   const bool named = fd_ >= 0;
+  const link::ImageSegment& first = plan_.image.segments.front();
+  first_is_mapped_ = named && plan_.module().bias(first.address) == range_.start &&
+                     first.offset.value == 0 && (first.flags & elf::kSegW) == 0;
   uint64_t got =
       demand(thread_.call(SYS_mmap, range_.start.value, range_.size(),
-                          static_cast<uint64_t>(named ? PROT_NONE : PROT_READ | PROT_WRITE),
+                          static_cast<uint64_t>(first_is_mapped_ ? protection(first.flags)
+                                                : named          ? PROT_NONE
+                                                                 : PROT_READ | PROT_WRITE),
                           static_cast<uint64_t>(named ? how : how | MAP_ANONYMOUS),
                           static_cast<uint64_t>(fd_), 0),
              "mmap", fmt::format("the image's range at {:#x}", range_.start.value));
@@ -163,6 +170,9 @@ void Mapping::open_memfd() {
 
 void Mapping::map_segments() {
   for (const link::ImageSegment& s : plan_.image.segments) {
+    if (first_is_mapped_ && &s == &plan_.image.segments.front()) {
+      continue;
+    }
     demand(thread_.call(SYS_mmap, plan_.module().bias(s.address).value, s.memory_size,
                         static_cast<uint64_t>(protection(s.flags)), MAP_PRIVATE | MAP_FIXED,
                         static_cast<uint64_t>(fd_), s.offset.value),

@@ -32,6 +32,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/error.h"
 #include "proc/code_search.h"
 #include "proc/interrupted_call.h"
 
@@ -172,8 +173,12 @@ std::optional<WayHome> WayHome::lay(const Process& process, const std::vector<Ma
   if (!process.memory().try_read(out.overwritten_at_, out.overwritten_)) {
     return std::nullopt;
   }
-  process.memory().write(area, fpstate);
-  process.memory().write(out.frame_, make_frame(saved, restorer, area));
+  try {
+    process.memory().write(area, fpstate);
+    process.memory().write(out.frame_, make_frame(saved, restorer, area));
+  } catch (const Error&) {
+    return std::nullopt;  // it can't be written to from outside, or the process is gone
+  }
   return out;
 }
 
