@@ -39,13 +39,13 @@ std::optional<SavedThread> SavedThread::save(pid_t tid) {
   if (!get_registers(tid, out.registers)) {
     return std::nullopt;
   }
-  out.extended.resize(kXstateRoom);
-  iovec area{out.extended.data(), out.extended.size()};
+  static thread_local std::array<std::byte, kXstateRoom> room;  // the thread waits: no allocation
+  iovec area{room.data(), room.size()};
   if (::ptrace(PTRACE_GETREGSET, tid, kXstate, &area) != 0 ||
       ::ptrace(PTRACE_GETSIGMASK, tid, sizeof out.signal_mask, &out.signal_mask) != 0) {
     return std::nullopt;
   }
-  out.extended.resize(area.iov_len);
+  out.extended.assign(room.data(), room.data() + area.iov_len);
   uint64_t pointer = 0;
   iovec shadow{&pointer, sizeof pointer};
   if (::ptrace(PTRACE_GETREGSET, tid, kShadowStack, &shadow) == 0) {

@@ -54,14 +54,26 @@ constexpr size_t kSwReserved = 464, kXstateBv = 512;
 constexpr uint32_t kMagic1 = 0x46505853, kMagic2 = 0x46505845;
 constexpr uint64_t kTileData = uint64_t{1} << 18;
 
-// Where the last of `features` ends in the standard form (Intel SDM 1, 13.4.3).
+// Where each feature's part ends in the standard form (Intel SDM 1, 13.4.3). Asked once: under a
+// hypervisor each CPUID takes its time, and a thread may be waiting.
+const std::array<uint64_t, 63>& xstate_ends() {
+  static const std::array<uint64_t, 63> ends = [] {
+    std::array<uint64_t, 63> out{};
+    for (unsigned i = 2; i < out.size(); ++i) {
+      unsigned length = 0, offset = 0, c = 0, d = 0;
+      if (__get_cpuid_count(0xd, i, &length, &offset, &c, &d) != 0) {
+        out[i] = uint64_t{offset} + length;
+      }
+    }
+    return out;
+  }();
+  return ends;
+}
+
 uint64_t xstate_size(uint64_t features) {
   uint64_t size = 512 + 64;
-  for (unsigned i = 2; i < 63; ++i) {
-    unsigned length = 0, offset = 0, c = 0, d = 0;
-    if ((features >> i & 1) != 0 && __get_cpuid_count(0xd, i, &length, &offset, &c, &d) != 0) {
-      size = std::max<uint64_t>(size, uint64_t{offset} + length);
-    }
+  for (size_t i = 2; i < xstate_ends().size(); ++i) {
+    size = (features >> i & 1) != 0 ? std::max(size, xstate_ends()[i]) : size;
   }
   return size;
 }
@@ -142,6 +154,7 @@ std::optional<HomeCode> find_home_code(const Process& process,
                                                 0x0f, 0x05};                      // syscall
   constexpr std::array<uint8_t, 3> kCall = {0x0f, 0x05,                           // syscall
                                             0xc3};                                // ret
+  xstate_ends();
   std::optional<LiveAddr> call, restorer;
   for (const Mapping& m : mappings) {
     if (!m.executable || m.name.find("/libc") == std::string::npos) {
