@@ -95,6 +95,14 @@ void recover_one(const proc::Process& process, const FoundRegistry& found, const
   }
 }
 
+// A reverted image stays while something may refer to it, or because the run that reverted it was
+// killed before it could look. True if it is gone now.
+bool release_reverted(const proc::Process& process, const FoundRegistry& found) {
+  Outcome ignored;
+  release_image(process, found.image, found.registry->may_escape, ignored);
+  return ignored.notes.empty();
+}
+
 // An image is open only while it is being mapped. True if there was one.
 bool close_images(const proc::Process& process) {
   std::vector<uint64_t> open;
@@ -129,9 +137,13 @@ Outcome recover(pid_t pid, const Options& options) {
       outcome.verdict = Verdict::Recovered;
     }
     for (const FoundRegistry& found : find_registries(process)) {
-      bool finished = found.registry && (found.registry->state == State::Applied ||
-                                         found.registry->state == State::Reverted);
-      if (finished) {
+      if (found.registry && found.registry->state == State::Applied) {
+        continue;
+      }
+      if (found.registry && found.registry->state == State::Reverted) {
+        if (release_reverted(process, found)) {
+          outcome.verdict = Verdict::Recovered;
+        }
         continue;
       }
       outcome.patch_id = found.named_id;
