@@ -1,6 +1,7 @@
 // Refusals of `qpatch diff`, which has only two objects and no target: what an object must bring.
 
 #include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
 
 #include <iostream>
 #include <memory>
@@ -60,6 +61,31 @@ TEST_F(Objects, with_function_sections_are_compared) {
                                     {"-ffunction-sections", "-fdata-sections"});
   EXPECT_EQ(result.exit_code, 0) << result.both();
   EXPECT_TRUE(names(result.out, "one")) << result.both();
+}
+
+// Claim: the JSON tells for each changed unit the first differing instruction of both sides with its
+// source line, and why each atom is included or bound.
+TEST_F(Objects, differences_are_told_as_json) {
+  diff(kTwoFunctions, with(kTwoFunctions, "* 2", "* 5"), {"-ffunction-sections"});
+  const CommandResult result = dir_->qpatch({"diff", "a.o", "b.o", "--json"});
+  EXPECT_EQ(result.exit_code, 0) << result.both();
+  const nlohmann::json told = nlohmann::json::parse(result.out);
+  int changed = 0;
+  for (const auto& unit : told.at("units")) {
+    if (unit.at("fate") != "changed") {
+      continue;
+    }
+    ++changed;
+    EXPECT_EQ(unit.at("name"), "two");
+    const auto& difference = unit.at("first_difference");
+    EXPECT_NE(difference.at("what").get<std::string>().find(" → "), std::string::npos);
+    EXPECT_TRUE(difference.at("original_line").get<std::string>().ends_with("a.c:2"));
+    EXPECT_TRUE(difference.at("patched_line").get<std::string>().ends_with("b.c:2"));
+  }
+  EXPECT_EQ(changed, 1) << result.out;
+  EXPECT_EQ(told.at("included").at(0).at("why"), "changed");
+  EXPECT_EQ(told.at("bound").at(0).at("name"), "one");
+  EXPECT_FALSE(told.at("bound").at(0).at("why").get<std::string>().empty());
 }
 
 // Claim: an object against itself is no change: exit code 8.
