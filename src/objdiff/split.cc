@@ -52,6 +52,7 @@ class Splitter {
   AtomId make_atom(const elf::Section& section, const Bounds& bounds);
   void place_commons();
   void make_references();
+  void check_frame_relocations();
   void make_frames();
   void take_sections_apart();
   void note_declarations();
@@ -380,7 +381,28 @@ void Splitter::make_references() {
   }
 }
 
+// Those of unwind entries name code, a personality or an LSDA. A type that asks for anything else
+// (the GOT, the size of a symbol) would be read as one of these.
+void Splitter::check_frame_relocations() {
+  using elf::RelocType;
+  static const std::set<RelocType> plain = {RelocType::None, RelocType::R32,  RelocType::R32S,
+                                            RelocType::R64,  RelocType::PC32, RelocType::PC64,
+                                            RelocType::PLT32};
+  const elf::Section* frames = object_.find_section(".eh_frame");
+  if (frames == nullptr) {
+    return;
+  }
+  for (const elf::Relocation& r : object_.relocations(*frames)) {
+    if (!plain.contains(r.type)) {
+      report_.refuse("object-unsupported", fmt::format(".eh_frame+{:#x}", r.offset),
+                     fmt::format("an unwind entry with a relocation of type {}",
+                                 static_cast<uint32_t>(r.type)));
+    }
+  }
+}
+
 void Splitter::make_frames() {
+  check_frame_relocations();
   for (const elf::FrameRecord& record : elf::read_frame_records(object_)) {
     const Placed* container =
         record.section < placed_.size() ? find_placed(record.section, record.offset) : nullptr;

@@ -251,6 +251,32 @@ TEST(Split, Frames) {
   EXPECT_EQ(f.frames[0].size, f.size);
 }
 
+// Claim: an unwind entry whose place is asked for by a relocation that means something else (the
+// distance to the GOT) is refused; it would be read as the plain one.
+TEST(Split, FrameRelocationOfAnotherKind) {
+  std::string text = function("ret") + R"(
+    .section .eh_frame,"a",@progbits
+.Lcie: .long .Lfde-.-4, 0
+    .byte 1,'z','R',0,1,0x78,16,1,0x1b,0,0,0
+.Lfde: .long .Lend-.-4, .-.Lcie
+    .reloc ., R_X86_64_%, f
+    .long 0,1
+    .long 0
+.Lend:
+)";
+  auto with = [&](const char* type) {
+    Report report;
+    std::string unit = text;
+    split_text(unit.replace(unit.find('%'), 1, type), report);
+    return report;
+  };
+  EXPECT_TRUE(with("PC32").clean());
+  Report refused = with("GOTPC32");
+  ASSERT_FALSE(refused.clean());
+  EXPECT_EQ(refused.refusals()[0].id, "object-unsupported");
+  EXPECT_TRUE(refused.refusals()[0].where.starts_with(".eh_frame+"));
+}
+
 // Claim: COMMON symbols become zero variables with their alignment.
 TEST(Split, Common) {
   Report report;
