@@ -3,6 +3,8 @@
 
 #include "compiled.h"
 
+#include <iterator>
+
 #include <fmt/format.h>
 
 #include "base/error.h"
@@ -21,32 +23,33 @@ std::string Compiler::text() const {
   return out;
 }
 
-const std::vector<Compiler>& all_compilers() {
-  static const std::vector<Compiler> all = [] {
-    std::vector<Compiler> list;
-    for (const char* name : {"gcc-12", "clang-14"}) {
-      for (const char* level : {"-O0", "-O1", "-O2", "-O3", "-Os"}) {
-        for (const char* pic : {"-fno-pie", "-fPIE", "-fPIC"}) {
-          // PIE differs from PIC only in what may be interposed: one level shows it.
-          if (std::string(pic) != "-fPIE" || std::string(level) == "-O2") {
-            list.push_back({name, {level, pic}});
-          }
-        }
-      }
-      // What distributions and cautious projects add, each once and all together.
-      list.push_back({name, {"-O2", "-fPIE", "-g"}});
-      list.push_back({name, {"-O2", "-fno-pie", "-fcf-protection=full"}});
-      list.push_back({name, {"-O2", "-fPIE", "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2"}});
-      list.push_back({name, {"-O2", "-fPIC", "-fno-plt"}});
-      list.push_back({name, {"-O1", "-fno-pie", "-fno-common"}});
-      list.push_back({name, {"-O2", "-fno-pie", "-mcmodel=medium"}});
-      list.push_back({name,
-                      {"-O3", "-fPIE", "-g", "-fcf-protection=full", "-fstack-protector-strong",
-                       "-D_FORTIFY_SOURCE=2", "-fno-plt"}});
+std::vector<Compiler> compilers_for(size_t n) {
+  static const char* const compilers[] = {"gcc-12", "clang-14"};
+  static const char* const levels[] = {"-O0", "-O1", "-O2", "-O3", "-Os"};
+  static const char* const pics[] = {"-fPIE", "-fno-pie", "-fPIC"};
+  // What distributions and cautious projects add. What works together goes together.
+  static const std::vector<std::string> additions[] = {
+      {"-g", "-fno-common"},
+      {"-fcommon"},
+      {"-fcf-protection=full"},
+      {"-fstack-protector-strong", "-D_FORTIFY_SOURCE=2"},
+      {"-fno-plt"},
+      {"-mcmodel=medium"},
+      {"-g", "-fcf-protection=full", "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2", "-fno-plt"},
+  };
+  std::vector<Compiler> list;
+  for (const char* name : compilers) {
+    for (const char* level : levels) {
+      list.push_back({name, {level, "-fno-pie"}});
+      list.push_back({name, {level, "-fPIC"}});
     }
-    return list;
-  }();
-  return all;
+  }
+  for (size_t k = 0; k < std::size(additions); ++k) {
+    Compiler c{compilers[(n + k) % 2], {levels[(n + k) % 5], pics[(n / 10 + k) % 3]}};
+    c.flags.insert(c.flags.end(), additions[k].begin(), additions[k].end());
+    list.push_back(std::move(c));
+  }
+  return list;
 }
 
 namespace {

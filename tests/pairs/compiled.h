@@ -17,8 +17,10 @@ struct Compiler {
   std::string text() const;        // "gcc-12 -O2 -fPIC"
 };
 
-// Every compiler × optimisation × position independence that the tests go through.
-const std::vector<Compiler>& all_compilers();
+// What the pair number `n` is compiled with: every compiler × level × (plain, -fPIC), and every set of
+// additional flags once. Which compiler, level and position independence these are added to goes
+// round with n, so that a table of thirty pairs has seen every combination.
+std::vector<Compiler> compilers_for(size_t n);
 
 // The object's bytes. Throws Error with the compiler's words if it fails. `labels`: keep local
 // labels, as qpatch build does.
