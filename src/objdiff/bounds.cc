@@ -49,6 +49,14 @@ bool is_code_padding(ByteView b) {
   return true;
 }
 
+// GCC's labels in the table of one function: .LLSDATTD5, .LLSDACSB5, … .LLSDA5 is its start, and the
+// only place that anything refers to.
+bool is_inside_lsda(const elf::Section& section, std::string_view label) {
+  constexpr std::string_view kStart = ".LLSDA";
+  return section.name.starts_with(".gcc_except_table") && label.starts_with(kStart) &&
+         label.size() > kStart.size() && (label[kStart.size()] < '0' || label[kStart.size()] > '9');
+}
+
 struct Named {
   uint64_t start, end;  // end == start: no size
   uint32_t symbol;
@@ -189,7 +197,8 @@ std::vector<Bounds> find_bounds(const elf::File& object, const elf::Section& sec
   if (!code) {
     for (uint32_t index : symbols) {
       const elf::Symbol& s = object.symbols()[index];
-      if (s.type == elf::SymbolType::NoType && is_private_label(s.name)) {
+      if (s.type == elf::SymbolType::NoType && is_private_label(s.name) &&
+          !is_inside_lsda(section, s.name)) {
         cuts.push_back(s.value);
       }
     }
