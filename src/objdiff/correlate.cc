@@ -5,19 +5,21 @@
 // aaa.1596 in the next, and pairing by the full name would swap the state of two variables without
 // a sound.
 //
-//   1. exact name, unique on both sides, without dots                       functions, variables
+//   1. exact name, unique on both sides, that compilers don't count          functions, variables
 //   2. the same stem (names.cc), one on each side                           functions
-//      among those of one stem the same code, then the same users, then     functions
-//      (if they are only called) the same full name
+//      among those of one stem the same code, then the same users or the    functions
+//      same position in unchanged code, then (if they are only called) the
+//      same full name
 //   3. the same stem and a common user, to a fixpoint                       variables
 //      the same place in the source, if none came or went in their function
 //      the same position in the unchanged code of a common user
 //   4. the same content among those of one stem                             read-only data
 //
 // A wrong pair of *functions* that are only called is harmless: they are compared afterwards,
-// callers too, and a function that goes to the wrong successor comes out as changed. A wrong pair of
-// *variables* mixes up state, so what is left with candidates on both sides after step 3 is ambiguous, and a patch
-// that needs it is refused.
+// callers too, and a function that goes to the wrong successor comes out as changed. But such a
+// pair says nothing about what the function uses (by_number_). A wrong pair of *variables* mixes up
+// state, so what is left with candidates on both sides after step 3 is ambiguous, and a patch that
+// needs it is refused.
 //
 // Users that come or go (an inlined helper, an outlined part) are replaced by their own users, so
 // that a static local of a function that is now inlined is still found by the caller.
@@ -37,10 +39,6 @@ namespace {
 using elf::AtomId;
 using Ids = std::vector<AtomId>;
 
-bool is_plain(std::string_view name) {
-  return name.find('.') == std::string_view::npos;
-}
-
 // Atoms of one stem, on both sides.
 struct Group {
   Ids original, patched;
@@ -53,6 +51,7 @@ class Correlator {
     out_.patched_of.resize(sides.original.graph.atoms.size());
     out_.ambiguous_original.resize(sides.original.graph.atoms.size());
     out_.ambiguous_patched.resize(sides.patched.graph.atoms.size());
+    by_number_.resize(sides.original.graph.atoms.size());
   }
   Correlation run();
 
@@ -65,14 +64,20 @@ class Correlator {
   void pair_anonymous();
   bool pair_by_users(Group& group);
   bool pair_by_declaration(Group& group);
+  bool pair_guards(Group& group);
   bool pair_by_position(Group& group);
   void pair_by_content(Group& group);
+  void mark_ambiguous(const Group& group);
   std::set<AtomId> users(const Side& side, AtomId id) const;
   bool pair_unique(Group& group, const std::vector<std::pair<AtomId, AtomId>>& edges);
 
   bool is_original(const Side& side) const { return &side == &sides_.original; }
   bool paired(const Side& side, AtomId id) const {
     return (is_original(side) ? out_.patched_of : out_.original_of)[id].has_value();
+  }
+  // Paired, and not only by number: it says something about what it uses.
+  bool known(const Side& side, AtomId id) const {
+    return paired(side, id) && !by_number_[is_original(side) ? id : *out_.original_of[id]];
   }
   bool compatible(AtomId o, AtomId p) const {
     const elf::Atom &a = sides_.original.atom(o), &b = sides_.patched.atom(p);
@@ -89,6 +94,7 @@ class Correlator {
 
   const Sides& sides_;
   Correlation out_;
+  std::vector<bool> by_number_;  // original functions: their pair is a guess that does no harm
 };
 
 // Step 1. Aliases count too, so that a function which gets a second name is still itself.
@@ -96,7 +102,8 @@ void Correlator::pair_plain_names() {
   auto index = [&](const Side& side) {
     std::map<std::string_view, std::set<AtomId>> names;
     for (const elf::AtomSymbol& s : side.graph.symbols) {
-      if (s.atom && s.offset == 0 && !s.anonymous && is_plain(s.name) && nameable(side, *s.atom)) {
+      if (s.atom && s.offset == 0 && !s.anonymous && !is_counted(s.name) &&
+          nameable(side, *s.atom)) {
         names[s.name].insert(*s.atom);
       }
     }
@@ -140,9 +147,11 @@ std::map<std::string, Group> Correlator::group_rest(bool code) const {
 
 // Step 2.
 void Correlator::pair_functions() {
-  for (auto& [key, group] : group_rest(true)) {
+  auto groups = group_rest(true);
+  for (auto& [key, group] : groups) {
     if (group.original.size() == 1 && group.patched.size() == 1) {
       out_.pair(group.original[0], group.patched[0]);
+      drop_paired(group);
       continue;
     }
     // Clones of one function: equal code first, where it is unique.
@@ -159,8 +168,14 @@ void Correlator::pair_functions() {
       }
     }
     drop_paired(group);
-    while (pair_by_users(group)) {
+  }
+  for (bool again = true; again;) {
+    again = false;
+    for (auto& [key, group] : groups) {
+      again = pair_by_users(group) || pair_by_position(group) || again;
     }
+  }
+  for (auto& [key, group] : groups) {
     pair_clones(group);
   }
 }
@@ -176,12 +191,14 @@ void Correlator::pair_clones(Group& group) {
       if (!out_.patched_of[o] && !out_.original_of[p] && same_name &&
           only_called(sides_.original, o) && only_called(sides_.patched, p)) {
         out_.pair(o, p);
+        by_number_[o] = true;
       }
     }
   }
   drop_paired(group);
   if (group.original.size() == 1 && group.patched.size() == 1) {
     out_.pair(group.original[0], group.patched[0]);
+    by_number_[group.original[0]] = true;  // as good as those before it
   }
 }
 
@@ -210,7 +227,7 @@ std::set<AtomId> Correlator::users(const Side& side, AtomId id) const {
       if (who == id || !seen.insert(who).second) {
         continue;
       }
-      if (paired(side, who)) {
+      if (known(side, who)) {
         found.insert(is_original(side) ? who : *out_.original_of[who]);
       } else {
         open.push_back(who);
@@ -293,6 +310,33 @@ bool Correlator::pair_by_declaration(Group& group) {
   return any;
 }
 
+// Step 3: the guard of a C++ static local goes with its variable (_ZGVZ1fiE1n with _ZZ1fiE1n).
+bool Correlator::pair_guards(Group& group) {
+  constexpr std::string_view kGuard = "_ZGVZ";
+  auto variable_of = [&](const Side& side, AtomId guard) {
+    const std::string& name = side.graph.name_of(guard);
+    return name.starts_with(kGuard) ? "_ZZ" + name.substr(kGuard.size()) : std::string();
+  };
+  std::map<std::string, AtomId> variables;
+  for (AtomId id = 0; id < sides_.patched.graph.atoms.size(); ++id) {
+    variables.emplace(sides_.patched.graph.name_of(id), id);
+  }
+  std::vector<std::pair<AtomId, AtomId>> edges;
+  for (AtomId p : group.patched) {
+    auto variable = variables.find(variable_of(sides_.patched, p));
+    if (variable == variables.end() || !paired(sides_.patched, variable->second)) {
+      continue;
+    }
+    AtomId original = *out_.original_of[variable->second];
+    for (AtomId o : group.original) {
+      if (variable_of(sides_.original, o) == sides_.original.graph.name_of(original)) {
+        edges.emplace_back(o, p);
+      }
+    }
+  }
+  return pair_unique(group, edges);
+}
+
 // Step 3, last part: code that is byte-equal refers to them in the same order.
 bool Correlator::pair_by_position(Group& group) {
   std::set<std::pair<AtomId, AtomId>> edges;
@@ -300,7 +344,9 @@ bool Correlator::pair_by_position(Group& group) {
   for (AtomId o : group.original) {
     for (AtomId user : sides_.original.referrers(o)) {
       auto successor = out_.patched_of[user];
-      if (!successor) {
+      // A table of functions in data may have got another order in the source.
+      bool table = is_code(sides_.original.atom(o)) && !is_code(sides_.original.atom(user));
+      if (!successor || by_number_[user] || table) {
         continue;
       }
       const elf::Atom &a = sides_.original.atom(user), &b = sides_.patched.atom(*successor);
@@ -340,7 +386,8 @@ void Correlator::pair_by_content(Group& group) {
   drop_paired(group);
 }
 
-// Code and writable data without a name: by section and order, if their number there is the same.
+// Code and writable data without a name: by section and order, if their number there is the same;
+// else by users, and what is left of state is ambiguous.
 void Correlator::pair_anonymous() {
   std::map<std::string_view, Group> groups;
   auto add = [&](const Side& side, Ids Group::*list) {
@@ -353,7 +400,7 @@ void Correlator::pair_anonymous() {
   };
   add(sides_.original, &Group::original);
   add(sides_.patched, &Group::patched);
-  for (const auto& [section, group] : groups) {
+  for (auto& [section, group] : groups) {
     bool even = group.original.size() == group.patched.size();
     for (size_t n = 0; even && n < group.original.size(); ++n) {
       even = sides_.original.atom(group.original[n]).size ==
@@ -362,6 +409,24 @@ void Correlator::pair_anonymous() {
     for (size_t n = 0; even && n < group.original.size(); ++n) {
       out_.pair(group.original[n], group.patched[n]);
     }
+    if (!even && !group.original.empty() && !is_code(sides_.original.atom(group.original[0]))) {
+      while (pair_by_users(group)) {
+      }
+      mark_ambiguous(group);
+    }
+  }
+}
+
+// State with candidates on both sides.
+void Correlator::mark_ambiguous(const Group& group) {
+  if (group.original.empty() || group.patched.empty()) {
+    return;
+  }
+  for (AtomId o : group.original) {
+    out_.ambiguous_original[o] = elf::is_writable(sides_.original.atom(o).storage);
+  }
+  for (AtomId p : group.patched) {
+    out_.ambiguous_patched[p] = elf::is_writable(sides_.patched.atom(p).storage);
   }
 }
 
@@ -385,22 +450,14 @@ Correlation Correlator::run() {
     again = false;
     for (auto& [key, group] : groups) {
       if (!group.original.empty() && !group.patched.empty()) {
-        again =
-            pair_by_users(group) || pair_by_declaration(group) || pair_by_position(group) || again;
+        again = pair_by_users(group) || pair_by_declaration(group) || pair_guards(group) ||
+                pair_by_position(group) || again;
       }
     }
   }
   for (auto& [key, group] : groups) {
     pair_by_content(group);
-    if (group.original.empty() || group.patched.empty()) {
-      continue;
-    }
-    for (AtomId o : group.original) {
-      out_.ambiguous_original[o] = elf::is_writable(sides_.original.atom(o).storage);
-    }
-    for (AtomId p : group.patched) {
-      out_.ambiguous_patched[p] = elf::is_writable(sides_.patched.atom(p).storage);
-    }
+    mark_ambiguous(group);
   }
   return std::move(out_);
 }

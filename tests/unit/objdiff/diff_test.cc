@@ -206,6 +206,43 @@ TEST(Correlate, ByPosition) {
   EXPECT_TRUE(found.report.clean());
 }
 
+// Claim: writable data without a name is told apart by its users when other such data comes, and
+// keeps its state; what they do not tell apart is ambiguous.
+TEST(Correlate, StateWithoutName) {
+  std::string one = ".data\n.Lone: .quad 5\n", two = ".data\n.Ltwo: .quad 6\n.Lone: .quad 5\n";
+  auto user = [](const std::string& name, const std::string& of) {
+    return ".section .text." + name + ",\"ax\"\n.type " + name + ",@function\n" + name + ": incq " +
+           of + "(%rip)\n ret\n.size " + name + ",.-" + name + "\n";
+  };
+  std::string f = function("incq .Lone(%rip)\n ret");
+  Found found = compared(f + one, f + user("g", ".Ltwo") + two);
+  EXPECT_EQ(found.fate("f"), Fate::Same);
+  EXPECT_EQ(found.fate("g"), Fate::New);
+  EXPECT_TRUE(found.report.clean());
+  EXPECT_TRUE(compared(f + one, function("incq .Lone(%rip)\n incq .Ltwo(%rip)\n ret") + two)
+                  .refuses("state-ambiguous"));
+}
+
+// Claim: a pair of clones that only their numbers made says nothing about the state that they use:
+// when the numbers change places, no variable is handed to the other.
+TEST(Correlate, NumbersSayNothingAboutState) {
+  auto clone = [](const std::string& name, const std::string& step, const std::string& state) {
+    return ".section .text." + name + ",\"ax\"\n.type " + name + ",@function\n" + name +
+           ": addl $" + step + "," + state + "(%rip)\n ret\n.size " + name + ",.-" + name + "\n";
+  };
+  std::string data = variable("a.1", "0") + variable("a.2", "0");
+  std::string before = function("call c.lto_priv.0\n call c.lto_priv.1\n ret") +
+                       clone("c.lto_priv.0", "10", "a.1") + clone("c.lto_priv.1", "20", "a.2") +
+                       data;
+  // The first is the second now; both changed, and so did their caller.
+  std::string after = function("call c.lto_priv.1\n call c.lto_priv.0\n nop\n inc %eax\n ret") +
+                      clone("c.lto_priv.1", "11", "a.1") + clone("c.lto_priv.0", "21", "a.2") +
+                      data;
+  Found found = compared(before, after);
+  EXPECT_TRUE(found.refuses("state-ambiguous"));
+  EXPECT_EQ(found.diff.patched_of[find(found.diff.original, "a.1")], std::nullopt);
+}
+
 std::string callback(const std::string& name, const std::string& value) {
   return ".section .text." + name + ",\"ax\"\n.type " + name + ",@function\n" + name + ": mov $" +
          value + ",%eax\n ret\n.size " + name + ",.-" + name + "\n";
