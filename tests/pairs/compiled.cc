@@ -38,11 +38,12 @@ std::vector<Compiler> compilers_for(size_t n) {
       {"-g", "-fcf-protection=full", "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2", "-fno-plt"},
   };
   std::vector<Compiler> list;
-  for (const char* name : compilers) {
-    for (const char* level : levels) {
-      list.push_back({name, {level, "-fno-pie"}});
-      list.push_back({name, {level, "-fPIC"}});
-    }
+  for (const char* level : levels) {
+    list.push_back({"gcc-12", {level, "-fno-pie"}});
+    list.push_back({"gcc-12", {level, "-fPIC"}});
+  }
+  for (size_t k = 0; k < std::size(levels); ++k) {
+    list.push_back({"clang-14", {levels[k], (n + k) % 2 == 0 ? "-fno-pie" : "-fPIC"}});
   }
   for (size_t k = 0; k < std::size(additions); ++k) {
     Compiler c{compilers[(n + k) % 2], {levels[(n + k) % 5], pics[(n / 10 + k) % 3]}};

@@ -17,9 +17,10 @@ struct Compiler {
   std::string text() const;        // "gcc-12 -O2 -fPIC"
 };
 
-// What the pair number `n` is compiled with: every compiler × level × (plain, -fPIC), and every set of
-// additional flags once. Which compiler, level and position independence these are added to goes
-// round with n, so that a table of thirty pairs has seen every combination.
+// What the pair number `n` is compiled with: gcc at every level, plain and with -fPIC; clang, which
+// takes twice as long to start, at every level with one of the two; and every set of additional flags
+// once. What goes round with n is which of the two, and which compiler, level and position
+// independence the flags are added to, so that a table of thirty pairs has seen every combination.
 std::vector<Compiler> compilers_for(size_t n);
 
 // The object's bytes. Throws Error with the compiler's words if it fails. `labels`: keep local

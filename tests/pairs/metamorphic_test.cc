@@ -8,6 +8,8 @@
 #include <random>
 #include <regex>
 
+#include "base/fd.h"
+#include "base/subprocess.h"
 #include "compiled.h"
 
 namespace qp::pairs {
@@ -32,6 +34,8 @@ KEEP int jump(int x, int y) { switch (x) {
   case 0: return g(y); case 1: return g(y * 3) + 1; case 2: return g(y - 7); case 3: return y ^ 99;
   case 4: return g(y + 8) * 5; case 5: return g(3); case 6: return y * y; } return one(x) + two(y); }
 KEEP double area(double r) { return r * r * 3.14159 + three((int)r); }
+static KEEP int cloned(int x, int always) { static int seen; use("c", always); return seen += x * always; }
+KEEP int clones(int x) { return cloned(x, 7) + cloned(g(x), 7) + cloned(x + 1, 7); }
 void *hooks[] = {one, two, three};
 )";
 
@@ -76,6 +80,10 @@ TEST(Metamorphic, Renumbered) {
   for (const Compiler& c : compilers()) {
     std::string text = assembly_of(c, kSource), other = renumbered(text);
     EXPECT_NE(text, other) << c.text();
+    if (c.name == "gcc-12" && c.flags.front() == "-O2") {
+      EXPECT_NE(text.find("cloned.constprop.0"), text.npos);
+      EXPECT_NE(text.find("work.cold"), text.npos);
+    }
     Outcome found = diff_objects(assemble(text), assemble(other));
     EXPECT_FALSE(found.diff.changed()) << c.text() << "\n" << found.text();
     EXPECT_TRUE(found.report.clean()) << c.text() << "\n" << found.text();
@@ -129,14 +137,44 @@ TEST(Metamorphic, Realigned) {
   expect_no_change(realigned);
 }
 
+template <int kind>
 std::string moved(const std::string& text) {
+  static const char* const kinds[] = {"hot", "unlikely", "startup", "exit"};
   static const std::regex section(R"(\.text\.(one|two|jump|area)\b)");
-  return std::regex_replace(text, section, ".text.hot.$1");
+  return std::regex_replace(text, section, std::string(".text.") + kinds[kind] + ".$1");
 }
 
-// Claim: a function that moves to the hot, unlikely or startup text is the same.
+// Claim: a function that moves to the hot, unlikely, startup or exit text is the same.
 TEST(Metamorphic, MovedToAnotherText) {
-  expect_no_change(moved);
+  expect_no_change(moved<0>);
+  expect_no_change(moved<1>);
+  expect_no_change(moved<2>);
+  expect_no_change(moved<3>);
+}
+
+// Claim: an object that went through a tool is the same.
+TEST(Metamorphic, WentThroughTools) {
+  using Command = std::vector<std::string>;
+  for (const Command& command :
+       {Command{"ld", "-r", "in.o", "-o", "out.o"},
+        Command{"objcopy", "--strip-debug", "in.o", "out.o"},
+        Command{"objcopy", "--compress-debug-sections", "in.o", "out.o"}}) {
+    for (Compiler c : compilers()) {
+      c.flags.emplace_back("-g");
+      Bytes object = compile(c, kSource);
+      TempDir directory("qpatch-pairs");
+      write_file(directory.path() / "in.o", object);
+      RunOptions where;
+      where.directory = directory.path();
+      RunResult result = run(command, where);
+      ASSERT_EQ(result.exit_code, 0) << result.err;
+      Bytes other = read_file(directory.path() / "out.o");
+      EXPECT_TRUE(object != other) << command[1];
+      Outcome found = diff_objects(std::move(object), std::move(other));
+      EXPECT_FALSE(found.diff.changed()) << command[0] << command[1] << c.text() << found.text();
+      EXPECT_TRUE(found.report.clean()) << command[0] << command[1] << c.text() << found.text();
+    }
+  }
 }
 
 // Many NOPs in the middle of functions: jumps across it get wide, distances in tables change.
