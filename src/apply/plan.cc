@@ -252,7 +252,7 @@ void plan_detours(const proc::Process& process, const match::SymbolMap& symbols,
     Bytes code = read_code(process, module.bias(f.entry), 64);
     auto detour = link::plan_detour(f.name, f.entry, f.ranges.front().size(), code,
                                     plan.image.new_functions[i].range.start,
-                                    symbols.next_symbol_after(f.entry), report);
+                                    symbols.next_start_after(f.entry, f.ranges.front().size()), report);
     if (detour) {
       plan.detours.push_back(std::move(*detour));
     }

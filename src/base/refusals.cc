@@ -118,9 +118,15 @@ const std::vector<RefusalKind>& all_refusals() {
        "At least one of the proofs can't be what it seems; nothing of it can be trusted.",
        "Check that the target was built from these sources; report it if it was.",
        ExitCode::NoMatch, false},
-      {"target-stripped", "the target has no symbol table",
-       "Candidates for the proof come from .symtab, which this target has lost.",
-       "Give the separate debug file with --debuginfo. Stripped targets are planned.",
+      {"unconfirmed", "nothing confirms that this code is the function",
+       "The target has no names. The function's code is there once, but a function of another file "
+       "could have the same code: nothing of its unit refers to it, shares a variable with it or "
+       "lies beside it.",
+       "Give the target's debug file with --debuginfo.", ExitCode::NoMatch, false},
+      {"code-folded", "another function shares this code",
+       "The linker folded functions of equal code into one (--icf). A detour would replace all of "
+       "them.",
+       "Fix the callers instead, or link the target without folding.",
        ExitCode::NoMatch, false},
       {"target-unsupported", "this kind of target is not supported yet",
        "Shared libraries, static executables and foreign architectures need their own handling of "

@@ -161,8 +161,12 @@ std::vector<const match::MapEntry*> global_candidates(const match::SymbolMap& sy
 class Assembler {
  public:
   Assembler(const std::vector<MatchedUnit>& units, const match::SymbolMap& symbols,
-            std::optional<int64_t> tls_block_end, Report& report)
-      : units_(units), symbols_(symbols), tls_block_end_(tls_block_end), report_(report) {}
+            std::optional<int64_t> tls_block_end, const KnownGlobals& known, Report& report)
+      : units_(units),
+        symbols_(symbols),
+        tls_block_end_(tls_block_end),
+        known_(known),
+        report_(report) {}
 
   format::Patch assemble() {
     std::vector<Mapped> fresh(units_.size());
@@ -293,6 +297,9 @@ class Assembler {
     if (auto it = new_globals_.find(symbol.name); it != new_globals_.end()) {
       return it->second;
     }
+    if (auto it = known_.find(symbol.name); it != known_.end()) {
+      return fresh_.add_external(symbol, it->second);
+    }
     Binding binding;
     binding.evidence = elf::Evidence::SymbolTable;
     auto candidates = global_candidates(symbols_, symbol.name);
@@ -400,6 +407,7 @@ class Assembler {
   const std::vector<MatchedUnit>& units_;
   const match::SymbolMap& symbols_;
   std::optional<int64_t> tls_block_end_;
+  const KnownGlobals& known_;
   Report& report_;
   format::Patch patch_;
   Merger fresh_, old_;
@@ -429,8 +437,9 @@ Wanted wanted_of(const Diff& diff) {
 }
 
 format::Patch assemble(const std::vector<MatchedUnit>& units, const match::SymbolMap& symbols,
-                       std::optional<int64_t> tls_block_end, Report& report) {
-  return Assembler(units, symbols, tls_block_end, report).assemble();
+                       std::optional<int64_t> tls_block_end, const KnownGlobals& known,
+                       Report& report) {
+  return Assembler(units, symbols, tls_block_end, known, report).assemble();
 }
 
 }  // namespace qp::build

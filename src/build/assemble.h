@@ -1,6 +1,7 @@
 // Several matched units become one patch.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,9 +27,13 @@ struct MatchedUnit {
   match::Matched matched;
 };
 
+// Globals of the target that have no name in its file, and where they were found.
+using KnownGlobals = std::map<std::string, elf::Binding>;
+
 // Fills everything of the patch but its meta. Findings: symbol-missing, symbol-ambiguous,
 // definition-conflict, import-ifunc; with findings in the report the patch is not to be used.
 format::Patch assemble(const std::vector<MatchedUnit>& units, const match::SymbolMap& symbols,
-                       std::optional<int64_t> tls_block_end, Report& report);
+                       std::optional<int64_t> tls_block_end, const KnownGlobals& known,
+                       Report& report);
 
 }  // namespace qp::build

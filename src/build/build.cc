@@ -9,11 +9,6 @@
 // Units are independent up to step 4, so they run in parallel; what they find goes into a report of
 // their own, and these are joined in the database's order: messages and the patch do not depend on
 // timing.
-//
-// One source can have several objects in the database (for an archive and a shared library; for two
-// programs with different -D). The target may hold any of them, or more than one. All are compiled
-// and compared; those count whose original functions are proven in the target, each at places of
-// its own. If none is, the findings of the one that came closest are reported.
 
 #include "build/build.h"
 
@@ -25,48 +20,22 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "build/analysis.h"
 #include "build/assemble.h"
 #include "build/compdb.h"
 #include "build/compile.h"
+#include "build/context.h"
 #include "build/lto.h"
 #include "build/parallel.h"
 #include "build/patched_tree.h"
 #include "build/rehearse.h"
 #include "build/target.h"
 #include "build/touched_units.h"
-#include "match/bind.h"
-#include "objdiff/lines.h"
-#include "objdiff/merge.h"
-#include "objdiff/split.h"
-#include "objdiff/type_layout.h"
 
 namespace qp::build {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Objects {
-  fs::path original, patched;
-};
-
-// What became of one compiled unit, or of all units with link-time optimisation together.
-struct Analysis {
-  const TouchedUnit* unit = nullptr;
-  // Code: one object, or what the back end made of the whole link.
-  std::vector<fs::path> original, patched;
-  // Types: of the unit, or of each with link-time optimisation.
-  std::vector<Objects> types;
-  bool whole_program = false;
-  std::optional<objdiff::Diff> diff;
-  Wanted wanted;
-  match::Matched matched;
-  Report report;
-  std::string toolchain;
-  std::optional<std::string> compiler_warning;
-  bool part_of_target = true;
-  std::string reason;   // for the UnitResult
-  bool chosen = false;  // goes into the patch
-};
 
 // Compilations to come, in no order.
 class Compilations {
@@ -205,125 +174,6 @@ void keep_objects(const std::vector<Analysis>& units, const fs::path& directory)
   }
 }
 
-std::string summarise(const objdiff::Diff& diff) {
-  size_t changed = 0, added = 0;
-  for (const objdiff::Unit& unit : diff.units) {
-    changed += unit.fate == objdiff::Fate::Changed ? 1 : 0;
-    added += unit.fate == objdiff::Fate::New ? 1 : 0;
-  }
-  auto functions = [](size_t n) { return fmt::format("{} function{}", n, n == 1 ? "" : "s"); };
-  if (changed + added == 0) {
-    return "compiled; its code is equal";
-  }
-  std::string out = "compiled; " + functions(changed) + " changed";
-  return added == 0 ? out : out + ", " + functions(added) + " new";
-}
-
-std::vector<elf::File> open_all(const std::vector<fs::path>& objects) {
-  std::vector<elf::File> files;
-  files.reserve(objects.size());
-  for (const fs::path& object : objects) {
-    files.push_back(elf::File::open(object));
-  }
-  return files;
-}
-
-elf::AtomGraph split_all(const std::vector<elf::File>& objects, Report& report) {
-  std::vector<elf::AtomGraph> graphs;
-  graphs.reserve(objects.size());
-  for (const elf::File& object : objects) {
-    graphs.push_back(objdiff::split(object, report));
-  }
-  return objdiff::merge(std::move(graphs));
-}
-
-void analyse(Analysis& unit, const TargetFile& target, const std::set<std::string>& waivers) {
-  unit.report = Report(waivers);
-  std::vector<elf::File> original = open_all(unit.original), patched = open_all(unit.patched);
-  std::vector<std::string> producers = original[0].producers();
-  unit.toolchain = producers.empty() ? "" : producers[0];
-  unit.compiler_warning = compare_compilers(original[0], *target.file);
-  elf::AtomGraph before = split_all(original, unit.report);
-  if (!unit.whole_program && !is_part_of(before, target.symbols)) {
-    unit.part_of_target = false;
-    unit.report = Report(waivers);
-    unit.reason = "compiled; no part of the target";
-    return;
-  }
-  elf::AtomGraph after = split_all(patched, unit.report);
-  unit.diff = objdiff::diff(std::move(before), std::move(after), unit.report);
-  unit.reason = summarise(*unit.diff);
-  for (const Objects& types : unit.types) {
-    objdiff::compare_types(elf::File::open(types.original), elf::File::open(types.patched),
-                           unit.report);
-  }
-  if (original.size() == 1 && patched.size() == 1) {
-    objdiff::add_lines(*unit.diff, original[0], patched[0]);
-  }
-  // A unit that can't be taken apart properly is not compared with the target: what that would find
-  // follows from the first finding.
-  if (unit.report.clean() && unit.diff->changed()) {
-    unit.wanted = wanted_of(*unit.diff);
-    unit.matched = match::match(unit.diff->original, unit.wanted.functions, unit.wanted.symbols,
-                                target.view(), unit.report);
-  }
-}
-
-// Of several objects of one source: those that the target holds.
-void choose(std::vector<Analysis>& units, Report& report, std::vector<std::string>& warnings) {
-  std::map<fs::path, std::vector<Analysis*>> by_source;
-  std::vector<fs::path> order;
-  for (Analysis& unit : units) {
-    if (unit.part_of_target) {
-      auto& group = by_source[unit.unit->replay.source];
-      if (group.empty()) {
-        order.push_back(unit.unit->replay.source);
-      }
-      group.push_back(&unit);
-    }
-  }
-  for (const fs::path& source : order) {
-    std::vector<Analysis*>& group = by_source[source];
-    std::set<LinkAddr> taken;
-    const Analysis* best = nullptr;
-    bool any_clean = false;
-    for (Analysis* unit : group) {
-      if (unit->report.clean()) {
-        any_clean = true;
-        bool again = std::any_of(unit->matched.replaced.begin(), unit->matched.replaced.end(),
-                                 [&](auto& r) { return taken.contains(r.entry); });
-        if (again) {
-          unit->reason += "; equal to another object of the same source";
-          continue;
-        }
-        for (const match::ReplacedUnit& replaced : unit->matched.replaced) {
-          taken.insert(replaced.entry);
-        }
-        unit->chosen = unit->diff->changed();
-      } else if (best == nullptr ||
-                 unit->matched.functions_proven > best->matched.functions_proven) {
-        best = unit;
-      }
-    }
-    for (Analysis* unit : group) {
-      for (const Refusal& refusal : unit->report.waived()) {
-        report.refuse(refusal.id, refusal.where, refusal.detail);
-      }
-      if (any_clean && !unit->report.clean()) {
-        unit->reason += "; the target holds another object of this source";
-        warnings.push_back(fmt::format("{}: one of its objects is not what the target holds ({})",
-                                       unit->unit->recorded_file,
-                                       unit->report.refusals().front().id));
-      }
-    }
-    if (!any_clean && best != nullptr) {
-      for (const Refusal& refusal : best->report.refusals()) {
-        report.refuse(refusal.id, refusal.where, refusal.detail);
-      }
-    }
-  }
-}
-
 format::Meta make_meta(const Request& request, const TargetFile& target,
                        const std::vector<Analysis>& units, const Report& report) {
   format::Meta meta;
@@ -385,6 +235,9 @@ Result build(const Request& request, Report& report) {
   // From here on no compiler runs.
   for_each_parallel(units.size(), request.jobs,
                     [&](size_t i) { analyse(units[i], target, request.waivers); });
+  const KnownGlobals known =
+      match_in_context(units, target, {commands, original, request.jobs}, result.warnings);
+  find_absent(units, target, result.warnings);
   choose(units, report, result.warnings);
 
   std::vector<MatchedUnit> matched;
@@ -406,8 +259,10 @@ Result build(const Request& request, Report& report) {
                   fmt::format("none of the {} changed units is in it (the first is {})",
                               units.size(), touched.units[0].recorded_file));
   }
+  check_agreement(matched, report);
   if (!matched.empty() && report.clean()) {
-    format::Patch patch = assemble(matched, target.symbols, target.file->tls_block_end(), report);
+    format::Patch patch =
+        assemble(matched, target.symbols, target.file->tls_block_end(), known, report);
     if (report.clean() && !patch.replaced.empty()) {
       patch.meta = make_meta(request, target, units, report);
       rehearse_link(patch, target, report);

@@ -39,8 +39,8 @@ void rehearse_link(const format::Patch& patch, const TargetFile& target, Report&
     Bytes code(64);
     code.resize(target.reader->read_some(f.entry, code));
     link::plan_detour(f.name, f.entry, f.ranges.front().size(), code,
-                      image.new_functions[i].range.start, target.symbols.next_symbol_after(f.entry),
-                      report);
+                      image.new_functions[i].range.start,
+                      target.symbols.next_start_after(f.entry, f.ranges.front().size()), report);
   }
 }
 

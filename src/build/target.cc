@@ -94,11 +94,6 @@ TargetFile open_target(const std::filesystem::path& path, const std::filesystem:
     }
   }
   out.symbols = match::SymbolMap::from_file(*out.file, debug ? &*debug : nullptr);
-  if (!out.symbols.has_symtab()) {
-    report.refuse(
-        "target-stripped", out.name,
-        debug_file.empty() ? "it has no .symtab" : "neither it nor the debug file has a .symtab");
-  }
   return out;
 }
 

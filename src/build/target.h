@@ -21,7 +21,7 @@ struct TargetFile {
   match::Target view() const { return {*reader, symbols, file->tls_block_end()}; }
 };
 
-// Refuses target-unsupported, no-build-id, target-stripped. Throws Error{bad-file},
+// Refuses target-unsupported, no-build-id. Throws Error{bad-file},
 // Error{debug-mismatch}.
 TargetFile open_target(const std::filesystem::path& path, const std::filesystem::path& debug_file,
                        Report& report);

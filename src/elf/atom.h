@@ -70,6 +70,7 @@ struct Atom {
   bool comdat = false;      // member of a COMDAT group: other modules can hold copies
   std::string declared_in;  // a static local: its function; "" if not known
   std::string declared_at;  // and its place in the source
+  uint32_t object = 0;      // which of several objects that were merged
   bool runs_on = false;     // execution leaves it at its end (hand-written assembly)
   bool operator==(const Atom&) const = default;
 };

@@ -1,4 +1,5 @@
-// Private to elf: the ranges that the records of a linked file's .eh_frame describe.
+// The ranges that the records of a linked file's .eh_frame describe: functions and their pieces,
+// also of a stripped file.
 #pragma once
 
 #include <vector>

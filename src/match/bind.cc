@@ -6,81 +6,49 @@
 // them and what else they belong to. So all functions of the object are compared with all their
 // candidates, each on its own, and then candidates are struck out until nothing more follows:
 //
-//   1. a function with one candidate left is committed, and what it solved holds for the object;
+//   1. a function with one candidate left is chosen, and what it solved holds for the object; a
+//      candidate without a name has to be confirmed by something else first (confirm.cc);
 //   2. a candidate that contradicts what holds is struck out (a caller knows where its callee is);
 //   3. a solved address that was no candidate yet becomes one (the only one);
-//   4. if that gets nowhere and the committed functions say which of several FILE scopes of the
+//   4. if that gets nowhere and the chosen functions say which of several FILE scopes of the
 //      object's file name is the object's, local functions of the other scopes are struck out;
-//   5. if that gets nowhere, places that are taken by a committed function are struck out for its
+//   5. without names, neighbours tell: what is not in the room that its neighbours leave for a
+//      function is struck out, and a room that is filled without a gap is settled (order.cc);
+//   6. if that gets nowhere, places that are taken by a chosen function are struck out for its
 //      twins, unless nothing is left then (a linker that folds identical code shares a place).
 //
-// 4 and 5 choose among proven candidates only; they never replace a proof. A function left with two
+// 4 to 6 choose among proven candidates only; they never replace a proof. A function left with two
 // candidates is ambiguous; with none, although it was proven somewhere, is a conflict, and so are
-// two committed functions that disagree: then at least one proof is not what it seems, and nothing
+// two chosen functions that disagree: then at least one proof is not what it seems, and nothing
 // that depends on it is used. For symbols that no proven code mentions, the symbol map is asked,
 // with FILE scopes, and one candidate or a refusal.
 //
-// Each round strikes out or commits something, so the number of rounds is bounded by the number of
-// candidates.
+// Each round strikes out, adds or chooses something, so the number of rounds is bounded by the
+// number of candidates.
 
 #include "match/bind.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 #include <set>
 
 #include "match/candidates.h"
 #include "match/comparison.h"
+#include "match/confirm.h"
+#include "match/hypotheses.h"
+#include "match/names.h"
+#include "match/order.h"
 
 namespace qp::match {
 namespace {
 
 using elf::AtomGraph;
 using elf::AtomId;
-using elf::AtomKind;
 using elf::AtomSymbol;
 using elf::AtomSymbolId;
 using elf::Binding;
 using elf::BindingKind;
-
-struct Candidate {
-  LinkAddr at;
-  std::set<uint32_t> scopes;  // FILE scopes of the entries that brought it here
-  UnitProof proof;
-  bool alive = false;
-};
-
-struct Function {
-  AtomId id = 0;
-  std::vector<Candidate> candidates;
-  std::optional<size_t> chosen;
-  std::string contradicted;  // why the last candidate was struck out
-
-  size_t alive() const {
-    return static_cast<size_t>(std::count_if(candidates.begin(), candidates.end(),
-                                             [](const Candidate& c) { return c.alive; }));
-  }
-  bool proven_somewhere() const {
-    return std::any_of(candidates.begin(), candidates.end(),
-                       [](const Candidate& c) { return c.proof.proven; });
-  }
-};
-
-std::string place_of(const Binding& binding) {
-  switch (binding.kind) {
-    case BindingKind::Address:
-      return fmt::format("at {:#x}", binding.address.value);
-    case BindingKind::TpOffset:
-      return fmt::format("{:#x} from the thread pointer", binding.tp_offset);
-    case BindingKind::Import:
-      return "in another module";
-    case BindingKind::Unbound:
-      break;
-  }
-  return "nowhere";
-}
 
 class Binder {
  public:
@@ -88,125 +56,57 @@ class Binder {
       : graph_(graph),
         target_(target),
         report_(report),
-        known_(graph.symbols.size()),
-        known_from_(graph.symbols.size(), nullptr) {}
+        hypotheses_(graph, target),
+        order_(hypotheses_) {}
 
   Matched bind(const std::vector<AtomId>& replaced, const std::vector<AtomSymbolId>& wanted);
 
  private:
-  void find_candidates();
-  void add_candidate(Function& function, LinkAddr at, std::set<uint32_t> scopes);
-  bool commit_and_strike_out();
+  bool has_names() const { return target_.symbols.has_symtab(); }
+  bool choose_and_strike_out();
   bool strike_out_scopes();
+  bool strike_out_misplaced();
+  bool settle_gaps();
+  bool take_back_misplaced();
   bool strike_out_taken();
-  void commit(Function& function, const Candidate& candidate);
-  std::string contradiction(const Candidate& candidate) const;
-  void check_replaced(const Function& function, Matched& out);
+  void refuse_replaced(Function& function);
+  void refuse_nameless(Function& function);
+  void check_folded(const Function& function);
   std::string likely_cause() const;
   Binding binding_of(AtomSymbolId id) const;
 
   const AtomGraph& graph_;
   const Target& target_;
   Report& report_;
-  std::vector<Function> functions_;
-  std::map<AtomId, size_t> function_of_;
-  std::vector<Binding> known_;               // by canonical symbol
-  std::vector<const Function*> known_from_;  // whose proof says so
-  std::set<uint32_t> scopes_;                // of the object, as far as committed functions say
+  Hypotheses hypotheses_;
+  Order order_;
 };
 
-void Binder::add_candidate(Function& function, LinkAddr at, std::set<uint32_t> scopes) {
-  for (Candidate& known : function.candidates) {
-    if (known.at == at) {
-      known.scopes.merge(scopes);
-      return;
-    }
-  }
-  Candidate candidate{at, std::move(scopes), prove_unit(graph_, function.id, at, target_), false};
-  candidate.alive = candidate.proof.proven;
-  function.candidates.push_back(std::move(candidate));
-}
-
-void Binder::find_candidates() {
-  for (AtomId id = 0; id < graph_.atoms.size(); ++id) {
-    const elf::Atom& atom = graph_.atoms[id];
-    if (atom.kind != AtomKind::Function || atom.parent) {
-      continue;
-    }
-    Function function;
-    function.id = id;
-    for (const MapEntry* entry : candidate_entries(target_.symbols, graph_.symbols[atom.symbol])) {
-      const bool local = entry->bind == elf::SymbolBind::Local;
-      add_candidate(function, entry->address,
-                    local ? std::set<uint32_t>{entry->scope} : std::set<uint32_t>{});
-    }
-    function_of_[id] = functions_.size();
-    functions_.push_back(std::move(function));
-  }
-}
-
-// "" if all that the candidate solved agrees with what is known.
-std::string Binder::contradiction(const Candidate& candidate) const {
-  for (const Solution& solution : candidate.proof.solutions) {
-    if (canonical(graph_, solution.symbol) != solution.symbol) {
-      continue;
-    }
-    const Binding& known = known_[solution.symbol];
-    if (known.kind != BindingKind::Unbound && known != solution.binding &&
-        !is_content_only(graph_, solution.symbol)) {
-      return fmt::format("{} is {} for it, and {} for {}", graph_.symbols[solution.symbol].name,
-                         place_of(solution.binding), place_of(known),
-                         graph_.name_of(known_from_[solution.symbol]->id));
-    }
-  }
-  return "";
-}
-
-void Binder::commit(Function& function, const Candidate& candidate) {
-  function.chosen = static_cast<size_t>(&candidate - function.candidates.data());
-  for (const Solution& solution : candidate.proof.solutions) {
-    if (canonical(graph_, solution.symbol) != solution.symbol ||
-        known_[solution.symbol].kind != BindingKind::Unbound) {
-      continue;
-    }
-    known_[solution.symbol] = solution.binding;
-    known_from_[solution.symbol] = &function;
-    const AtomSymbol& symbol = graph_.symbols[solution.symbol];
-    if (symbol.bind == elf::SymbolBind::Local && !symbol.anonymous &&
-        solution.binding.kind == BindingKind::Address) {
-      const std::set<uint32_t> scopes =
-          scopes_at(target_.symbols, symbol, solution.binding.address);
-      if (scopes.size() == 1) {  // several: folded code says nothing
-        scopes_.insert(*scopes.begin());
-      }
-    }
-  }
-}
-
-bool Binder::commit_and_strike_out() {
+bool Binder::choose_and_strike_out() {
   bool progress = false;
-  for (Function& function : functions_) {
+  const Confirmation confirmation(hypotheses_, order_);
+  for (Function& function : hypotheses_.functions()) {
     if (function.chosen) {
       continue;
     }
-    const AtomSymbolId symbol = graph_.atoms[function.id].symbol;
-    if (known_[symbol].kind == BindingKind::Address) {
-      const size_t before = function.candidates.size();
-      add_candidate(function, known_[symbol].address, {});
-      progress |= function.candidates.size() != before;
+    const Binding& known = hypotheses_.known(graph_.atoms[function.id].symbol);
+    if (known.kind == BindingKind::Address) {
+      progress |= hypotheses_.add_candidate(function, known.address);
     }
     for (Candidate& candidate : function.candidates) {
       if (candidate.alive) {
-        if (std::string why = contradiction(candidate); !why.empty()) {
+        if (std::string why = hypotheses_.contradiction(candidate); !why.empty()) {
           candidate.alive = false;
           function.contradicted = std::move(why);
           progress = true;
         }
       }
     }
-    if (function.alive() == 1) {
-      commit(function, *std::find_if(function.candidates.begin(), function.candidates.end(),
-                                     [](const Candidate& c) { return c.alive; }));
+    const Candidate* only = function.only();
+    const bool solved = known.kind == BindingKind::Address;
+    if (only != nullptr && (function.complete || solved) &&
+        confirmation.is_confirmed(function, *only)) {
+      hypotheses_.choose(function, *only);
       progress = true;
     }
   }
@@ -214,14 +114,15 @@ bool Binder::commit_and_strike_out() {
 }
 
 bool Binder::strike_out_scopes() {
-  if (scopes_.size() != 1) {
+  const std::set<uint32_t>& scopes = hypotheses_.scopes();
+  if (scopes.size() != 1) {
     return false;
   }
   bool progress = false;
-  for (Function& function : functions_) {
+  for (Function& function : hypotheses_.functions()) {
     const AtomSymbol& symbol = graph_.symbol_of(function.id);
     const auto fits = [&](const Candidate& c) {
-      return c.alive && c.scopes.count(*scopes_.begin()) != 0;
+      return c.alive && c.scopes.count(*scopes.begin()) != 0;
     };
     if (function.chosen || symbol.bind != elf::SymbolBind::Local || function.alive() < 2 ||
         std::none_of(function.candidates.begin(), function.candidates.end(), fits)) {
@@ -237,14 +138,70 @@ bool Binder::strike_out_scopes() {
   return progress;
 }
 
-bool Binder::strike_out_taken() {
-  std::set<LinkAddr> taken;
-  for (const Function& function : functions_) {
-    if (function.chosen) {
-      taken.insert(function.candidates[*function.chosen].at);
+bool Binder::strike_out_misplaced() {
+  bool progress = false;
+  for (Function& function : hypotheses_.functions()) {
+    if (has_names() || function.chosen || function.alive() == 0) {
+      continue;
+    }
+    const auto gap = order_.gap_around(function);
+    for (Candidate& candidate : function.candidates) {
+      if (gap && candidate.alive && !candidate.named && !gap->contains(candidate.at)) {
+        candidate.alive = false;
+        function.contradicted =
+            fmt::format("code like it is at {:#x}, but its neighbours leave {:#x} to {:#x} for it",
+                        candidate.at.value, gap->start.value, gap->end.value);
+        progress = true;
+      }
     }
   }
-  for (Function& function : functions_) {
+  return progress;
+}
+
+bool Binder::settle_gaps() {
+  if (has_names()) {
+    return false;
+  }
+  bool progress = false;
+  for (const auto& [id, at] : order_.fill_gaps()) {
+    Function& function = *hypotheses_.find(id);
+    for (Candidate& candidate : function.candidates) {
+      candidate.alive &= candidate.at == at;
+    }
+    const Candidate* only = function.only();
+    if (only != nullptr && hypotheses_.contradiction(*only).empty()) {
+      hypotheses_.choose(function, *only);
+      progress = true;
+    }
+  }
+  return progress;
+}
+
+// What was chosen before its neighbours were.
+bool Binder::take_back_misplaced() {
+  if (has_names()) {
+    return false;
+  }
+  const std::set<AtomId> misplaced = order_.find_misplaced();
+  for (const AtomId id : misplaced) {
+    Function& function = *hypotheses_.find(id);
+    function.candidates[*function.chosen].alive = false;
+    function.contradicted = "code like it is elsewhere, but not between its neighbours";
+  }
+  if (!misplaced.empty()) {
+    hypotheses_.forget(misplaced);
+  }
+  return !misplaced.empty();
+}
+
+bool Binder::strike_out_taken() {
+  std::set<LinkAddr> taken;
+  for (const Function& function : hypotheses_.functions()) {
+    if (const Candidate* choice = function.choice()) {
+      taken.insert(choice->at);
+    }
+  }
+  for (Function& function : hypotheses_.functions()) {
     if (function.chosen || function.alive() < 2) {
       continue;
     }
@@ -262,7 +219,7 @@ bool Binder::strike_out_taken() {
 
 std::string Binder::likely_cause() const {
   size_t tried = 0;
-  for (const Function& function : functions_) {
+  for (const Function& function : hypotheses_.functions()) {
     if (function.proven_somewhere()) {
       return "";
     }
@@ -280,20 +237,57 @@ std::string Binder::likely_cause() const {
       tried);
 }
 
-void Binder::check_replaced(const Function& function, Matched& out) {
+// A linker that folds identical code gives one place to several functions, and a detour there would
+// replace all of them.
+void Binder::check_folded(const Function& function) {
+  const LinkAddr at = function.choice()->at;
+  const auto refuse = [&](const std::string& other) {
+    report_.refuse("code-folded", graph_.name_of(function.id),
+                   fmt::format("at {:#x} is also {}", at.value, other));
+  };
+  for (const Function& other : hypotheses_.functions()) {
+    if (other.id != function.id && other.chosen && other.choice()->at == at) {
+      refuse(graph_.name_of(other.id));
+      return;
+    }
+  }
+  for (const MapEntry* entry : target_.symbols.at(at)) {
+    const bool own = std::any_of(graph_.symbols.begin(), graph_.symbols.end(), [&](const auto& s) {
+      return s.atom == function.id && s.offset == 0 &&
+             plain_name(s.name) == plain_name(entry->name);
+    });
+    if (!own && entry->type == elf::SymbolType::Func && entry->size != 0) {
+      refuse(entry->name + (entry->file.empty() ? "" : " (" + entry->file + ")"));
+      return;
+    }
+  }
+}
+
+void Binder::refuse_nameless(Function& function) {
   const std::string& name = graph_.name_of(function.id);
-  ReplacedUnit unit;
-  unit.function = function.id;
-  if (function.chosen) {
-    const Candidate& candidate = function.candidates[*function.chosen];
-    unit.entry = candidate.at;
-    unit.ranges = candidate.proof.ranges;
-  } else if (function.candidates.empty()) {
-    const std::string& file = graph_.symbol_of(function.id).file;
+  const Binding& known = hypotheses_.known(graph_.atoms[function.id].symbol);
+  if (const Candidate* only = function.only()) {
     report_.refuse(
-        "function-missing", name,
-        "the target has no function of this name" + (file.empty() ? "" : " in a file " + file));
-  } else if (function.alive() > 1) {
+        "unconfirmed", name,
+        fmt::format("code like it is at {:#x} only, but nothing else of {} confirms that "
+                    "it is this function",
+                    only->at.value, graph_.source));
+    return;
+  }
+  if (!function.complete && known.kind != BindingKind::Address) {
+    report_.refuse("symbol-ambiguous", name,
+                   "the target has no names, its code is too short to be told from other code, and "
+                   "no proven function refers to it");
+    return;
+  }
+  report_.refuse("function-missing", name,
+                 "the target has no names, and no code like it" + likely_cause());
+}
+
+void Binder::refuse_replaced(Function& function) {
+  const std::string& name = graph_.name_of(function.id);
+  const std::string& file = graph_.symbol_of(function.id).file;
+  if (function.alive() > 1) {
     std::vector<LinkAddr> places;
     for (const Candidate& candidate : function.candidates) {
       if (candidate.alive) {
@@ -304,9 +298,16 @@ void Binder::check_replaced(const Function& function, Matched& out) {
                    "its code is at more than one place of the target, and nothing that calls it "
                    "tells which one is meant: " +
                        list_of(places, target_.symbols));
-  } else if (function.proven_somewhere()) {
+    return;
+  }
+  if (function.alive() == 0 && !has_names()) {
+    if (const auto expected = order_.expected_place(function)) {
+      hypotheses_.add_candidate(function, *expected);  // for the first difference
+    }
+  }
+  if (function.alive() == 0 && function.proven_somewhere()) {
     report_.refuse("binding-conflict", name, function.contradicted);
-  } else {
+  } else if (function.alive() == 0 && !function.candidates.empty()) {
     const auto best = std::max_element(function.candidates.begin(), function.candidates.end(),
                                        [](const Candidate& a, const Candidate& b) {
                                          return a.proof.difference->at < b.proof.difference->at;
@@ -316,13 +317,18 @@ void Binder::check_replaced(const Function& function, Matched& out) {
         "code-differs", name,
         fmt::format("{}+{:#x}, in the target at {:#x}: {}{}", difference.function, difference.at,
                     difference.target_at.value, difference.what, likely_cause()));
+  } else if (!has_names()) {
+    refuse_nameless(function);
+  } else {
+    report_.refuse(
+        "function-missing", name,
+        "the target has no function of this name" + (file.empty() ? "" : " in a file " + file));
   }
-  out.replaced.push_back(std::move(unit));
 }
 
 Binding Binder::binding_of(AtomSymbolId id) const {
   const AtomSymbol& symbol = graph_.symbols[id];
-  Binding binding = known_[canonical(graph_, id)];
+  Binding binding = hypotheses_.known(canonical(graph_, id));
   if (symbol.atom && binding.kind == BindingKind::Address) {
     binding.address += symbol.offset;
   } else if (symbol.atom && binding.kind == BindingKind::TpOffset) {
@@ -332,29 +338,45 @@ Binding Binder::binding_of(AtomSymbolId id) const {
 }
 
 Matched Binder::bind(const std::vector<AtomId>& replaced, const std::vector<AtomSymbolId>& wanted) {
-  find_candidates();
-  while (commit_and_strike_out() || strike_out_scopes() || strike_out_taken()) {
+  while (choose_and_strike_out() || strike_out_scopes() || strike_out_misplaced() ||
+         settle_gaps() || take_back_misplaced() || strike_out_taken()) {
+  }
+  if (!has_names()) {
+    hypotheses_.forget(find_unconnected(hypotheses_, order_));
   }
   Matched out;
-  out.functions_tried = static_cast<uint32_t>(functions_.size());
-  for (const Function& function : functions_) {
+  for (const Function& function : hypotheses_.functions()) {
+    out.functions_tried += function.complete ? 1 : 0;
     out.functions_proven += function.chosen ? 1 : 0;
+    out.functions_fitting += function.proven_somewhere() ? 1 : 0;
     const bool is_replaced =
         std::find(replaced.begin(), replaced.end(), function.id) != replaced.end();
-    if (!function.chosen && function.proven_somewhere() && function.alive() == 0 && !is_replaced) {
+    if (has_names() && !function.chosen && function.proven_somewhere() && function.alive() == 0 &&
+        !is_replaced) {
       report_.refuse("binding-conflict", graph_.name_of(function.id), function.contradicted);
     }
   }
   for (const AtomId id : replaced) {
-    QP_ASSERT(function_of_.count(id) != 0);
-    check_replaced(functions_[function_of_.at(id)], out);
+    Function* function = hypotheses_.find(id);
+    QP_ASSERT(function != nullptr);
+    ReplacedUnit unit;
+    unit.function = id;
+    if (const Candidate* choice = function->choice()) {
+      unit.entry = choice->at;
+      unit.ranges = choice->proof.ranges;
+      check_folded(*function);
+    } else {
+      refuse_replaced(*function);
+    }
+    out.replaced.push_back(std::move(unit));
   }
   out.bindings.resize(graph_.symbols.size());
   for (AtomSymbolId id = 0; id < graph_.symbols.size(); ++id) {
     out.bindings[id] = binding_of(id);
   }
+  const std::set<uint32_t>& scopes = hypotheses_.scopes();
   const std::optional<uint32_t> scope =
-      scopes_.size() == 1 ? std::optional(*scopes_.begin()) : std::nullopt;
+      scopes.size() == 1 ? std::optional(*scopes.begin()) : std::nullopt;
   for (const AtomSymbolId id : wanted) {
     // What is known of an IFUNC of the object is where its resolver is; users want the stub.
     const bool ifunc =
@@ -370,19 +392,6 @@ Matched Binder::bind(const std::vector<AtomId>& replaced, const std::vector<Atom
 
 Matched match(const AtomGraph& original, const std::vector<AtomId>& replaced,
               const std::vector<AtomSymbolId>& wanted, const Target& target, Report& report) {
-  if (!target.symbols.has_symtab()) {
-    const auto& said = report.refusals();
-    if (std::none_of(said.begin(), said.end(),
-                     [](const Refusal& r) { return r.id == "target-stripped"; })) {
-      report.refuse("target-stripped", original.source, "the target has no .symtab");
-    }
-    Matched nothing;
-    nothing.bindings.resize(original.symbols.size());
-    for (const AtomId id : replaced) {
-      nothing.replaced.push_back({id, {}, {}});
-    }
-    return nothing;
-  }
   return Binder(original, target, report).bind(replaced, wanted);
 }
 

@@ -21,12 +21,15 @@ struct Matched {
   std::vector<elf::Binding> bindings;  // per symbol of the graph; Unbound where nobody asked or
                                        // nothing is known
   std::vector<ReplacedUnit> replaced;  // one per wanted function, same order
-  uint32_t functions_proven = 0, functions_tried = 0;  // of the whole object
+  // Of the whole object. Tried: could be searched for; fitting: proven somewhere, although perhaps
+  // not chosen.
+  uint32_t functions_proven = 0, functions_fitting = 0, functions_tried = 0;
 };
 
 // `replaced`: functions that must be proven, whatever it takes. `wanted`: symbols that must be
 // bound. Findings: symbol-missing, symbol-ambiguous, code-differs (with the first difference),
-// binding-conflict, function-missing. Results agree globally or are refused.
+// binding-conflict, function-missing, unconfirmed, code-folded. Results agree globally or are
+// refused.
 Matched match(const elf::AtomGraph& original, const std::vector<elf::AtomId>& replaced,
               const std::vector<elf::AtomSymbolId>& wanted, const Target& target, Report& report);
 

@@ -45,6 +45,14 @@ std::vector<const MapEntry*> candidate_entries(const SymbolMap& map, const elf::
     return symbol.atom && !same_kind(symbol.type, e->type);
   });
   const auto is_local = [](const MapEntry* e) { return e->bind == elf::SymbolBind::Local; };
+  if (!map.has_symtab()) {
+    // What is left names globals, and perhaps functions; a name of the other kind is another thing.
+    const bool local = symbol.bind == elf::SymbolBind::Local ||
+                       symbol.visibility == elf::Visibility::Hidden ||
+                       symbol.visibility == elf::Visibility::Internal;
+    std::erase_if(entries, [&](const MapEntry* e) { return is_local(e) != local; });
+    return entries;
+  }
   if (symbol.bind != elf::SymbolBind::Local) {
     if (!std::all_of(entries.begin(), entries.end(), is_local)) {
       std::erase_if(entries, is_local);
@@ -179,6 +187,11 @@ Binding bind_external(const AtomSymbol& symbol, const Target& target, Report& re
     binding.version = import->version;
     binding.stub = import->stub;
     binding.got_slot = import->slot;
+  } else if (!target.symbols.has_symtab() && symbol.bind != elf::SymbolBind::Weak) {
+    // What other modules define is among the dynamic symbols, so it is the target's own.
+    report.refuse("symbol-missing", symbol.name,
+                  "the target has lost its name, and no proven function refers to it");
+    return {};
   } else if (target.symbols.is_static() && symbol.bind != elf::SymbolBind::Weak) {
     report.refuse("symbol-missing", symbol.name,
                   "the target is linked statically and does not have it");

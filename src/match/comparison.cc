@@ -403,10 +403,14 @@ std::vector<LinkAddr> Comparison::possible_starts(AtomId piece) const {
       return {label.target};
     }
   }
-  // Before the label, short and long jumps may have shifted the code; the name helps then.
+  // Before the label, short and long jumps may have shifted the code; its unwind record or its name
+  // helps then.
   for (const Label& label : labels_) {
     if (label.function == piece) {
       add(label.target - label.offset);
+      if (const auto frame = target_->symbols.frame_containing(label.target)) {
+        add(frame->start);
+      }
     }
   }
   for (const MapEntry* entry : target_->symbols.similar(graph_->name_of(piece))) {

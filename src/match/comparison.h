@@ -127,6 +127,7 @@ class Comparison {
   bool solve(elf::AtomSymbolId symbol, elf::Binding binding);
   bool check_name(const elf::AtomSymbol& symbol, LinkAddr address);
   bool is_named(const elf::AtomSymbol& symbol, LinkAddr address) const;
+  bool has_alias_named(const elf::AtomSymbol& symbol, LinkAddr address) const;
   bool check_tls_name(const elf::AtomSymbol& symbol, int64_t block_offset);
   std::optional<uint64_t> read_word(LinkAddr place) const;
   std::optional<LinkAddr> read_address(LinkAddr place) const;

@@ -209,6 +209,16 @@ bool Comparison::is_named(const AtomSymbol& symbol, LinkAddr address) const {
   });
 }
 
+// The target has at `address` the name of another symbol of the same place: an alias, whose own name
+// was stripped.
+bool Comparison::has_alias_named(const AtomSymbol& symbol, LinkAddr address) const {
+  return symbol.atom &&
+         std::any_of(graph_->symbols.begin(), graph_->symbols.end(), [&](const AtomSymbol& other) {
+           return other.atom == symbol.atom && other.offset == symbol.offset &&
+                  is_named(other, address);
+         });
+}
+
 bool Comparison::check_name(const AtomSymbol& symbol, LinkAddr address) {
   if (symbol.anonymous || symbol.name.empty() || symbol.name.starts_with(".L") ||
       is_named(symbol, address)) {
@@ -216,7 +226,10 @@ bool Comparison::check_name(const AtomSymbol& symbol, LinkAddr address) {
   }
   std::string known;
   for (const MapEntry* entry : target_->symbols.similar(symbol.name)) {
-    if (entry->type != SymbolType::Tls) {
+    // Where .symtab is lost, a global's name says nothing about a local of that name.
+    const bool comparable = target_->symbols.has_symtab() || symbol.bind != SymbolBind::Local ||
+                            entry->bind == SymbolBind::Local;
+    if (entry->type != SymbolType::Tls && comparable) {
       known = fmt::format("{:#x}", entry->address.value);
       break;
     }
@@ -233,6 +246,9 @@ bool Comparison::check_name(const AtomSymbol& symbol, LinkAddr address) {
       !symbol.atom && symbol.bind != SymbolBind::Local &&
       (target_->symbols.has_symtab() || target_->symbols.import_named(symbol.name) != nullptr);
   if (known.empty() && other.empty() && !must_be_known) {
+    return true;
+  }
+  if (!target_->symbols.has_symtab() && has_alias_named(symbol, address)) {
     return true;
   }
   return fail(fmt::format("the target has {:#x}{} where the object has {}{}", address.value,

@@ -18,6 +18,7 @@
 #include <functional>
 #include <unordered_map>
 
+#include "elf/frame_ranges.h"
 #include "match/names.h"
 
 namespace qp::match {
@@ -49,10 +50,12 @@ SymbolMap SymbolMap::from_file(const elf::File& target, const elf::File* debug) 
   const elf::File& named = target.symbols().empty() && debug != nullptr ? *debug : target;
   map.has_symtab_ = !named.symbols().empty();
   map.read_segments(target);
+  map.frames_ = elf::read_frame_ranges(target);
   map.read_symbols(named);
   map.read_dynamic_symbols(target);
   map.read_relocations(target);
   map.read_stubs(target);
+  map.read_entry_point(target);
   map.make_indexes();
   return map;
 }
@@ -225,9 +228,41 @@ const MapEntry* SymbolMap::function_containing(LinkAddr address) const {
   return nullptr;
 }
 
-std::optional<LinkAddr> SymbolMap::next_symbol_after(LinkAddr address) const {
-  const auto above = std::upper_bound(text_starts_.begin(), text_starts_.end(), address);
-  return above == text_starts_.end() ? std::nullopt : std::optional(*above);
+std::optional<LinkAddr> SymbolMap::next_start_after(LinkAddr address, uint64_t size) const {
+  const auto symbol = std::upper_bound(text_starts_.begin(), text_starts_.end(), address);
+  const auto frame = std::upper_bound(
+      frames_.begin(), frames_.end(), address,
+      [](LinkAddr wanted, const LinkRange& range) { return wanted < range.start; });
+  std::optional<LinkAddr> next;
+  if (symbol != text_starts_.end()) {
+    next = *symbol;
+  }
+  if (frame != frames_.end() && (!next || frame->start < *next)) {
+    next = frame->start;
+  }
+  const bool unknown = !regions_.empty() && !has_symtab_ && !frame_containing(address);
+  return unknown ? std::optional(address + size) : next;
+}
+
+std::vector<LinkRange> SymbolMap::executable_ranges() const {
+  std::vector<LinkRange> ranges;
+  for (const Region& region : regions_) {
+    if (region.executable) {
+      ranges.push_back(region.range);
+    }
+  }
+  std::sort(ranges.begin(), ranges.end());
+  return ranges;
+}
+
+std::optional<LinkRange> SymbolMap::frame_containing(LinkAddr at) const {
+  const auto above = std::upper_bound(
+      frames_.begin(), frames_.end(), at,
+      [](LinkAddr wanted, const LinkRange& range) { return wanted < range.start; });
+  if (above == frames_.begin() || !std::prev(above)->contains(at)) {
+    return std::nullopt;
+  }
+  return *std::prev(above);
 }
 
 bool SymbolMap::is_constant(LinkRange range) const {

@@ -72,8 +72,10 @@ class SymbolMap {
   std::vector<const MapEntry*> similar(std::string_view name) const;
   std::vector<const MapEntry*> at(LinkAddr address) const;      // all that start there, not TLS
   const MapEntry* function_containing(LinkAddr address) const;  // by [address, +size)
-  // First entry of type Func/NoType (text) that starts above `address`; bounds padding.
-  std::optional<LinkAddr> next_symbol_after(LinkAddr address) const;
+  // The first start of an entry of type Func/NoType (text), or of an unwind record, above `address`;
+  // bounds padding. A function that neither names nor unwind records tell anything about ends where
+  // the next byte begins: the caller passes the function's `size`.
+  std::optional<LinkAddr> next_start_after(LinkAddr address, uint64_t size) const;
   const ImportEntry* import_named(std::string_view name) const;
   const ImportEntry* import_by_stub(LinkAddr stub) const;
   const ImportEntry* import_by_slot(LinkAddr slot) const;
@@ -82,6 +84,9 @@ class SymbolMap {
   bool is_constant(LinkRange range) const;  // nothing of it is written after the start
   bool is_writable(LinkAddr at) const;
   bool is_executable(LinkAddr at) const;
+  std::vector<LinkRange> executable_ranges() const;  // by address
+  // The range of the unwind record that covers `at`: a function or a piece of one, stripped or not.
+  std::optional<LinkRange> frame_containing(LinkAddr at) const;
   // Numbers of the FILE scopes named `file` (base name comparison), ascending.
   std::vector<uint32_t> scopes_named(std::string_view file) const;
 
@@ -94,6 +99,7 @@ class SymbolMap {
   void read_dynamic_symbols(const elf::File& file);
   void read_relocations(const elf::File& file);                            // imports.cc
   void read_stubs(const elf::File& file);                                  // imports.cc
+  void read_entry_point(const elf::File& file);                            // entry_point.cc
   uint32_t import_index(std::string_view name, std::string_view version);  // imports.cc
   void make_indexes();
 
@@ -105,6 +111,7 @@ class SymbolMap {
   AddressIndex functions_;                                // into entries_: with a size
   std::vector<LinkAddr> function_ends_;                   // greatest end up to there
   std::vector<LinkAddr> text_starts_;
+  std::vector<LinkRange> frames_;                 // of unwind records
   AddressIndex stubs_, slots_;                    // into imports_
   std::map<std::string, uint32_t> import_names_;  // "name" NUL "version"
   struct Region {

@@ -26,7 +26,7 @@ struct Definition {
   int64_t offset;       // of the name in the atom
 };
 
-void append(elf::AtomGraph& all, elf::AtomGraph&& part) {
+void append(elf::AtomGraph& all, elf::AtomGraph&& part, uint32_t object) {
   const auto atoms = static_cast<elf::AtomId>(all.atoms.size());
   const auto symbols = static_cast<AtomSymbolId>(all.symbols.size());
   for (AtomSymbol& symbol : part.symbols) {
@@ -41,6 +41,7 @@ void append(elf::AtomGraph& all, elf::AtomGraph&& part) {
   }
   for (elf::Atom& atom : part.atoms) {
     atom.symbol += symbols;
+    atom.object = object;
     if (atom.parent) {
       *atom.parent += atoms;
     }
@@ -65,8 +66,9 @@ elf::AtomGraph merge(std::vector<elf::AtomGraph> graphs) {
     return std::move(graphs.front());
   }
   elf::AtomGraph all;
+  uint32_t object = 0;
   for (elf::AtomGraph& graph : graphs) {
-    append(all, std::move(graph));
+    append(all, std::move(graph), object++);
   }
   std::map<std::pair<std::string, std::string>, Definition> defined;
   std::map<std::pair<std::string, std::string>, AtomSymbolId> undefined;

@@ -4,7 +4,9 @@
 // take far too long on two cores. Cases with "matrix": "full" run in eight configurations. The
 // others run in two, one per compiler, which a hash of the case's name chooses: the choice is
 // stable when cases are added, every configuration is used by many cases, and each case has seen
-// both compilers, one PIE and one non-PIE.
+// both compilers, one PIE and one non-PIE. In one of the two, and in half of the full matrix, the
+// target is stripped before it runs: what a patch does must not depend on names. A case that needs
+// them says "needs_names".
 //
 // An unknown key is an error: a misspelt expectation would otherwise be one that nobody checks.
 
@@ -58,8 +60,12 @@ std::vector<Configuration> configurations(const json& object, const std::string&
     const uint32_t hash = fnv1a(name);
     const std::vector<std::string> levels = {"-O2", "-O2", "-O0", "-Os"};
     const bool pie = (hash & 1) != 0;
-    chosen = {{"gcc", pie, levels[(hash >> 1) & 3]}, {"clang-14", !pie, levels[(hash >> 3) & 3]}};
+    const bool strip_first = (hash >> 5 & 1) != 0;
+    chosen = {{"gcc", pie, levels[(hash >> 1) & 3], strip_first},
+              {"clang-14", !pie, levels[(hash >> 3) & 3], !strip_first}};
   }
+  const bool named = object.value("needs_names", false) || object.contains("refusal");
+  const bool all = getenv("QPATCH_STRIP_ALL") != nullptr && !object.contains("refusal");
   const std::vector<std::string> compilers = strings(object, "compilers");
   const std::vector<std::string> optimise = strings(object, "optimise");
   const auto differs = [](const std::vector<std::string>& allowed, const std::string& value) {
@@ -79,6 +85,8 @@ std::vector<Configuration> configurations(const json& object, const std::string&
     if (object.contains("pie")) {
       c.pie = object.at("pie").get<bool>();
     }
+    c.stripped &= !named;
+    c.stripped |= all;
     // Restrictions make configurations of the full matrix equal.
     const bool known = std::any_of(kept.begin(), kept.end(), [&](const Configuration& other) {
       return other.name() == c.name();
@@ -96,7 +104,7 @@ Case read_case(const fs::path& file) {
   only_known_keys(object,
                   {"claim", "matrix", "compilers", "optimise", "pie", "flags", "link_flags",
                    "before_link", "finish", "build_flags", "drift", "probes", "functions",
-                   "only_functions", "library", "refusal"},
+                   "only_functions", "library", "needs_names", "refusal"},
                   file);
   Case c;
   c.directory = file.parent_path();
@@ -142,13 +150,14 @@ Case read_case(const fs::path& file) {
 
 std::string Configuration::name() const {
   return (compiler == "gcc" ? "gcc" : "clang") + std::string(pie ? "_pie_" : "_nopie_") +
-         optimise.substr(1);
+         optimise.substr(1) + (stripped ? "_stripped" : "");
 }
 
 std::vector<Configuration> full_matrix() {
-  return {{"gcc", true, "-O2"},       {"gcc", false, "-O2"},    {"clang-14", true, "-O2"},
-          {"clang-14", false, "-O2"}, {"gcc", true, "-O0"},     {"clang-14", false, "-O0"},
-          {"gcc", false, "-Os"},      {"clang-14", true, "-Os"}};
+  return {{"gcc", true, "-O2", false},      {"gcc", false, "-O2", true},
+          {"clang-14", true, "-O2", true},  {"clang-14", false, "-O2", false},
+          {"gcc", true, "-O0", true},       {"clang-14", false, "-O0", false},
+          {"gcc", false, "-Os", true},      {"clang-14", true, "-Os", false}};
 }
 
 std::ostream& operator<<(std::ostream& out, const Instance& instance) {

@@ -13,7 +13,8 @@ struct Configuration {
   std::string compiler;  // "gcc", "clang-14"
   bool pie = true;
   std::string optimise;      // "-O2"
-  std::string name() const;  // "gcc_pie_O2"
+  bool stripped = false;     // the target has lost its .symtab
+  std::string name() const;  // "gcc_pie_O2", "gcc_pie_O2_stripped"
 };
 
 // Asked before apply, after apply and after revert. A victim with state answers by its history, so

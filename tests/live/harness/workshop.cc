@@ -138,6 +138,9 @@ fs::path Workshop::compile(const fs::path& tree, const fs::path& into) {
     finish.push_back(program);
     dir_.must_run(finish, into);
   }
+  if (how_.stripped) {
+    dir_.must_run({"strip", program}, into);
+  }
   return program;
 }
 

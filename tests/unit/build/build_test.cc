@@ -422,8 +422,6 @@ TEST(Refuse, Targets) {
             "target-unsupported");
   EXPECT_EQ((Program{{{"main.c", kMain}, {"f.c", f}}, {"-Wl,--build-id=none"}}.refusal(change)),
             "no-build-id");
-  EXPECT_EQ((Program{{{"main.c", kMain}, {"f.c", f}}, {"-s", "-Wl,--build-id"}}.refusal(change)),
-            "target-stripped");
 }
 
 }  // namespace

@@ -65,6 +65,12 @@ class Program {
     load();
   }
 
+  // Takes the names away from the target. truth() still knows them.
+  void strip() {
+    oracle_ = symbols_;
+    process({"strip", "target"});
+  }
+
   const elf::File& file() const { return *file_; }
   const SymbolMap& symbols() const { return symbols_; }
   const elf::FileReader& memory() const { return *memory_; }
@@ -82,7 +88,7 @@ class Program {
   // The oracle: where the target's own symbol table has `name`, of `file` if that is given.
   std::optional<LinkAddr> truth(std::string_view name, std::string_view file = "") const {
     std::optional<LinkAddr> found;
-    for (const MapEntry* entry : symbols_.named(name)) {
+    for (const MapEntry* entry : (oracle_ ? *oracle_ : symbols_).named(name)) {
       if (file.empty() || std::filesystem::path(entry->file).filename() == file) {
         EXPECT_TRUE(!found || *found == entry->address) << name << " is not unique";
         found = entry->address;
@@ -120,6 +126,7 @@ class Program {
   std::unique_ptr<elf::File> file_;
   std::unique_ptr<elf::FileReader> memory_;
   SymbolMap symbols_;
+  std::optional<SymbolMap> oracle_;  // of the target before strip()
 };
 
 inline elf::AtomId function(const elf::AtomGraph& graph, std::string_view name) {

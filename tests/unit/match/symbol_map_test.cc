@@ -75,8 +75,8 @@ TEST(SymbolMap, FunctionContaining) {
   EXPECT_EQ(map.function_containing(LinkAddr(0x180))->name, "outer");
   EXPECT_EQ(map.function_containing(LinkAddr(0x200)), nullptr);
   EXPECT_EQ(map.function_containing(LinkAddr(0xff)), nullptr);
-  EXPECT_EQ(map.next_symbol_after(LinkAddr(0x100)), LinkAddr(0x110));
-  EXPECT_EQ(map.next_symbol_after(LinkAddr(0x110)), std::nullopt);
+  EXPECT_EQ(map.next_start_after(LinkAddr(0x100), 4), LinkAddr(0x110));
+  EXPECT_EQ(map.next_start_after(LinkAddr(0x110), 4), std::nullopt);
 }
 
 // Claim: a size that reaches beyond the address space does not wrap.
