@@ -28,13 +28,13 @@
 #include "base/fd.h"
 #include "base/subprocess.h"
 #include "build/compdb.h"
-#include "build/compile.h"
 #include "build/line_directives.h"
 #include "build/touched_units.h"
 #include "elf/file.h"
 #include "objdiff/diff.h"
 #include "objdiff/names.h"
 #include "objdiff/split.h"
+#include "open_vswitch.h"
 #include "source_functions.h"
 
 namespace qp::scale {
@@ -42,43 +42,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using objdiff::Fate;
-
-constexpr uint64_t kSeed = 31;
-
-bool full() {
-  const char* wanted = std::getenv("QPATCH_SCALE");
-  return wanted != nullptr && std::string_view(wanted) == "full";
-}
-
-// The units of the build, once for all tests of this program.
-const std::vector<build::Replay>& units() {
-  static const std::vector<build::Replay> all = [] {
-    RunResult built = run({fs::path(QP_ROOT) / "demos/ovs_build.sh"});
-    if (built.exit_code != 0) {
-      throw std::runtime_error(built.err);
-    }
-    std::string tree = built.out.substr(0, built.out.find('\n'));
-    std::vector<build::Replay> out;
-    for (const build::CompileCommand& command : build::read_compdb(tree)) {
-      out.push_back(build::make_replay(command));
-    }
-    return out;
-  }();
-  return all;
-}
-
-Bytes compile(const build::Replay& unit, const std::string& text) {
-  TempDir directory("qpatch-scale");
-  build::View view;
-  if (!text.empty()) {
-    fs::path file = directory.path() / unit.source.filename();
-    write_file(file, as_bytes(text));
-    view.binds.push_back({file, unit.source});
-  }
-  fs::path object = directory.path() / "unit.o";
-  build::compile_object(unit, view, object, "changed");
-  return read_file(object);
-}
 
 struct Found {
   objdiff::Diff diff;
@@ -114,18 +77,6 @@ void expect_no_change(const Found& found, const std::string& what) {
       << what << ": " << testing::PrintToString(found.names(Fate::Changed));
   EXPECT_TRUE(found.names(Fate::Removed).empty()) << what;
   EXPECT_EQ(found.refusals(), "") << what;
-}
-
-// A sample of the units, or all.
-std::vector<const build::Replay*> sample_of_units(size_t count) {
-  std::vector<const build::Replay*> out;
-  for (const build::Replay& unit : units()) {
-    out.push_back(&unit);
-  }
-  std::mt19937_64 random(kSeed);
-  std::shuffle(out.begin(), out.end(), random);
-  out.resize(full() ? out.size() : std::min(count, out.size()));
-  return out;
 }
 
 // Claim: an object compared with a second compilation of the same source has no changes.
