@@ -7,7 +7,8 @@
 // small print (imports, shared text, coroutines).
 //
 // The proof is repeated on live memory although `build` did it on the file: the process can run a
-// file that was replaced, and breakpoints, uprobes or another patcher can have changed its text.
+// file that was replaced, and breakpoints, uprobes or another patcher can have changed its text. A
+// process that runs another build of the target gets the patch tied to that build (rebind.h).
 
 #include "apply/plan.h"
 
@@ -18,6 +19,7 @@
 
 #include "apply/escape.h"
 #include "apply/imports.h"
+#include "apply/rebind.h"
 #include "apply/registries.h"
 #include "link/placement.h"
 #include "match/proof.h"
@@ -27,27 +29,29 @@ namespace {
 
 constexpr uint64_t kHeapRoom = uint64_t{64} << 20;  // brk may be placed 32 MiB up, and grows
 
+// The module with the target's build-id; else one of its name, which then is another build.
 std::optional<size_t> find_target(const std::vector<proc::Module>& modules,
                                   const format::Patch& patch, Report& report) {
+  std::optional<size_t> another;
   for (size_t i = 0; i < modules.size(); ++i) {
-    if (modules[i].build_id == patch.meta.target_build_id && modules[i].file) {
+    const proc::Module& m = modules[i];
+    if (m.build_id == patch.meta.target_build_id && m.file) {
       return i;
     }
-  }
-  for (const proc::Module& m : modules) {
-    std::string base = m.path.substr(m.path.rfind('/') + 1);
-    if (base == patch.meta.target_name) {
-      report.refuse(
-          "not-in-process", patch.meta.target_name,
-          fmt::format("the process runs another build of it: build-id {}, the patch is "
-                      "for {}",
-                      m.build_id.empty() ? "none" : m.build_id, patch.meta.target_build_id));
-      return std::nullopt;
+    const std::string base = m.path.substr(m.path.rfind('/') + 1);
+    const bool named =
+        base == patch.meta.target_name || (m.file && !patch.meta.target_soname.empty() &&
+                                           m.file->soname() == patch.meta.target_soname);
+    if (named && m.file && !another) {
+      another = i;
     }
   }
-  report.refuse("not-in-process", patch.meta.target_name,
-                fmt::format("no mapped file has build-id {}", patch.meta.target_build_id));
-  return std::nullopt;
+  if (!another) {
+    report.refuse(
+        "not-in-process", patch.meta.target_name,
+        fmt::format("no mapped file has this name, or build-id {}", patch.meta.target_build_id));
+  }
+  return another;
 }
 
 // Two patches may live in one process; two on one function may not (each would save the other's
@@ -142,11 +146,8 @@ std::string find_modification(const proc::Process& process, const proc::Module& 
 }
 
 // P1: the live code is the original's, instruction by instruction.
-void prove(const proc::Process& process, const proc::Module& module,
-           const match::SymbolMap& symbols, const format::Patch& patch, Report& report) {
-  ModuleReader reader(process.memory(), module.bias);
-  match::Target target{reader, symbols, module.file->tls_block_end()};
-  target.live_bias = module.bias;
+void prove(const proc::Process& process, const proc::Module& module, const match::Target& target,
+           const format::Patch& patch, Report& report) {
   for (const format::Replaced& f : patch.replaced) {
     auto proof = match::prove_unit(patch.old, f.old_function, f.entry, target);
     if (!proof.proven) {
@@ -250,9 +251,9 @@ void plan_detours(const proc::Process& process, const match::SymbolMap& symbols,
   for (size_t i = 0; i < patch.replaced.size(); ++i) {
     const format::Replaced& f = patch.replaced[i];
     Bytes code = read_code(process, module.bias(f.entry), 64);
-    auto detour = link::plan_detour(f.name, f.entry, f.ranges.front().size(), code,
-                                    plan.image.new_functions[i].range.start,
-                                    symbols.next_start_after(f.entry, f.ranges.front().size()), report);
+    auto detour = link::plan_detour(
+        f.name, f.entry, f.ranges.front().size(), code, plan.image.new_functions[i].range.start,
+        symbols.next_start_after(f.entry, f.ranges.front().size()), report);
     if (detour) {
       plan.detours.push_back(std::move(*detour));
     }
@@ -336,24 +337,35 @@ std::vector<LiveRange> normalise(std::vector<LiveRange> ranges) {
   return out;
 }
 
-std::optional<Plan> make_plan(const proc::Process& process, const format::Patch& patch,
+std::optional<Plan> make_plan(const proc::Process& process, const format::Patch& made,
                               Report& report) {
   Plan plan;
-  plan.patch_id = patch.id();
+  plan.patch_id = made.id();
   plan.modules = process.modules();
-  auto target = find_target(plan.modules, patch, report);
-  if (!target) {
+  const auto found = find_target(plan.modules, made, report);
+  if (!found) {
     return std::nullopt;
   }
-  plan.target = *target;
+  plan.target = *found;
   const proc::Module& module = plan.module();
+  const auto symbols = match::SymbolMap::from_file(*module.file);
+  const ModuleReader reader(process.memory(), module.bias);
+  match::Target target{reader, symbols, module.file->tls_block_end()};
+  target.live_bias = module.bias;
 
+  std::optional<format::Patch> rebound;
+  if (module.build_id != made.meta.target_build_id) {
+    rebound = rebind(made, target, module.build_id, report);
+    if (!rebound) {
+      return std::nullopt;
+    }
+  }
+  const format::Patch& patch = rebound ? *rebound : made;
   check_other_patches(process, patch, module.bias, report);
   if (!report.clean()) {
     return std::nullopt;
   }
-  auto symbols = match::SymbolMap::from_file(*module.file);
-  prove(process, module, symbols, patch, report);
+  prove(process, module, target, patch, report);
   check_mappings(process.mappings(), module.bias, patch, report);
   check_contexts(plan.modules, report);
   if (!report.clean()) {

@@ -33,7 +33,7 @@ struct Plan {
   const proc::Module& module() const { return modules[target]; }
 };
 
-// Findings: not-in-process, code-differs, binding-conflict, already-replaced, interrupted,
+// Findings: not-in-process, those of rebind() if it runs another build, code-differs, binding-conflict, already-replaced, interrupted,
 // text-not-private, text-modified, suspended-contexts, no-room, import-*, and link's.
 // Nullopt if there are findings.
 std::optional<Plan> make_plan(const proc::Process& process, const format::Patch& patch,

@@ -364,9 +364,10 @@ class Assembler {
     }
   }
 
-  // The original functions that are replaced, their pieces, and the read-only data that the proof
-  // compares by content.
-  static std::vector<AtomId> old_closure(const MatchedUnit& unit) {
+  // The original functions that are replaced and their callers, which another build of the target
+  // has to have as well; for a target without names all functions of the unit, since they confirm
+  // each other. With their pieces, and the read-only data that the proof compares by content.
+  std::vector<AtomId> old_closure(const MatchedUnit& unit) const {
     const Diff& diff = *unit.diff;
     std::set<AtomId> seen;
     std::vector<AtomId> work;
@@ -379,6 +380,25 @@ class Assembler {
       const Unit& function = diff.units[index];
       add(*function.original);
       std::for_each(function.original_pieces.begin(), function.original_pieces.end(), add);
+    }
+    const auto calls_replaced = [&](const Atom& atom) {
+      return std::any_of(atom.refs.begin(), atom.refs.end(), [&](const Ref& ref) {
+        const auto to = diff.original.symbols[ref.symbol].atom;
+        return to && std::find(unit.wanted.functions.begin(), unit.wanted.functions.end(), *to) !=
+                         unit.wanted.functions.end();
+      });
+    };
+    for (AtomId id = 0; id < diff.original.atoms.size(); ++id) {
+      const Atom& atom = diff.original.atoms[id];
+      if (atom.kind == AtomKind::Function && (!symbols_.has_symtab() || calls_replaced(atom))) {
+        add(atom.parent.value_or(id));
+      }
+    }
+    for (AtomId id = 0; id < diff.original.atoms.size(); ++id) {
+      const Atom& atom = diff.original.atoms[id];
+      if (atom.parent && seen.count(*atom.parent) != 0) {
+        add(id);
+      }
     }
     auto follow = [&](const Ref& ref) {
       const AtomSymbol& symbol = diff.original.symbols[ref.symbol];

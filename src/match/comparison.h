@@ -39,9 +39,10 @@ class Comparison {
 
   // Instruction by instruction. What the code refers to is solved or noted.
   bool compare_function(elf::AtomId id, LinkAddr at);
-  // Compares the data that the code refers to, and then checks that all references to places inside
-  // functions agree with the comparison of these functions. `whole_unit`: every piece was compared,
-  // so nothing may stay open.
+  // Compares the data that the code compared so far refers to.
+  bool compare_contents();
+  // The same, and then checks that all references to places inside functions agree with the
+  // comparison of these functions. `whole_unit`: every piece was compared, so nothing may stay open.
   bool finish(bool whole_unit);
 
   // Where `piece` may begin according to what refers to it, the likeliest first.

@@ -104,7 +104,7 @@ bool Comparison::compare_data_ref(const Atom& atom, const Ref& ref, LinkAddr bas
   }
 }
 
-bool Comparison::finish(bool whole_unit) {
+bool Comparison::compare_contents() {
   if (difference_) {
     return false;
   }
@@ -117,7 +117,11 @@ bool Comparison::finish(bool whole_unit) {
       return false;
     }
   }
-  return resolve_module_offsets(whole_unit) && check_labels(whole_unit);
+  return true;
+}
+
+bool Comparison::finish(bool whole_unit) {
+  return compare_contents() && resolve_module_offsets(whole_unit) && check_labels(whole_unit);
 }
 
 bool Comparison::resolve_module_offsets(bool whole_unit) {

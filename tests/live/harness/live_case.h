@@ -57,7 +57,10 @@ class LiveCase : public testing::TestWithParam<Instance> {
   const std::filesystem::path& target() const { return target_; }
   Snapshot snapshot() { return take_snapshot(victim_->pid()); }
   void end_victim() { victim_.reset(); }
-  void start_victim() { victim_ = std::make_unique<Victim>(target_); }
+  void start_victim() { start_victim(target_); }
+  void start_victim(const std::filesystem::path& program) {
+    victim_ = std::make_unique<Victim>(program);
+  }
 
  private:
   std::unique_ptr<Workdir> dir_;

@@ -155,6 +155,20 @@ fs::path Workshop::build_target() {
   return compile(drifted, build_tree());
 }
 
+fs::path Workshop::build_another(const std::string& name, const std::string& diff,
+                                 const std::vector<std::string>& link_flags) {
+  const fs::path tree = dir_.path() / (name + "_src");
+  fs::copy(source_tree(), tree, fs::copy_options::recursive);
+  if (!diff.empty()) {
+    dir_.must_run({"patch", "-s", "-p1", "-i", dir_.path() / diff}, tree);
+  }
+  const std::vector<std::string> before = case_.link_flags;
+  case_.link_flags.insert(case_.link_flags.end(), link_flags.begin(), link_flags.end());
+  const fs::path program = compile(tree, dir_.path() / (name + "_build"));
+  case_.link_flags = before;
+  return program;
+}
+
 fs::path Workshop::build_oracle() {
   const fs::path tree = dir_.path() / "patched_src";
   fs::copy(source_tree(), tree, fs::copy_options::recursive);

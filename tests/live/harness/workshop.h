@@ -22,6 +22,11 @@ class Workshop {
   // The same from a copy of the tree with the diff applied.
   std::filesystem::path build_oracle();
 
+  // Another build of the program, in a directory `name`: from a tree with `diff` applied ("" for
+  // none), and linked with more flags. qpatch does not know it.
+  std::filesystem::path build_another(const std::string& name, const std::string& diff,
+                                      const std::vector<std::string>& link_flags = {});
+
   std::filesystem::path source_tree() const { return dir_.path() / "src"; }
   std::filesystem::path build_tree() const { return dir_.path() / "build"; }
   std::filesystem::path diff() const { return dir_.path() / "fix.patch"; }
