@@ -67,7 +67,8 @@ TEST_P(AnyProcess, of_another_program_is_refused) {
   }
 }
 
-// Claim: a process of another build of the same program (other build-id) is refused.
+// Claim: a process of another build of the same program in which the function differs (it has the
+// fix already) is refused.
 TEST_P(AnyProcess, of_another_build_is_refused) {
   make_patch();
   ASSERT_FALSE(HasFailure());
@@ -76,7 +77,7 @@ TEST_P(AnyProcess, of_another_build_is_refused) {
   const CommandResult result =
       dir().qpatch({"apply", patch_, "--pid", std::to_string(other.pid())});
   EXPECT_EQ(result.exit_code, 3) << result.both();
-  EXPECT_TRUE(names(result.both(), "not-in-process")) << result.both();
+  EXPECT_TRUE(names(result.both(), "code-differs")) << result.both();
   EXPECT_EQ(left_behind(before, take_snapshot(other.pid())), "");
 }
 
