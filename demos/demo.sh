@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The story of the demo: Open vSwitch forwards packets; two bugs in it are shown, repaired in the
+# The story of the demo: Debian's Open vSwitch forwards packets; two bugs in it are shown, repaired in the
 # running process, and brought back, and no packet is lost. Ends with 0 only if all of it happened.
 #
 # ../demo installs what is needed and calls this. To be set from outside, if not as expected:
 #   QPATCH        the qpatch program (else build/release/qpatch)
-#   QPATCH_CACHE  where the build of Open vSwitch is kept (else build/demo-cache)
+#   QPATCH_CACHE  where Open vSwitch is kept (else build/demo-cache)
 #   TRAFFIC       the traffic program (else build/release/demos/traffic)
 #   RATE          packets per second (else 2000)
 set -euo pipefail
@@ -144,16 +144,21 @@ process_status() { awk -v key="$1:" '$1 == key { print $2 }' "/proc/$net_switch_
 [[ $EUID -eq 0 ]] || fail "must be run as root (network namespaces)"
 [[ -x $qpatch_program ]] || fail "$qpatch_program does not exist; build it, or set QPATCH"
 [[ -x $traffic_program ]] || fail "$traffic_program does not exist; build it, or set TRAFFIC"
-for tool in ip nsenter dd diff readelf python3; do
+for tool in ip nsenter dd diff file readelf python3; do
   command -v $tool >/dev/null || fail "$tool is missing"
 done
 
-step "Open vSwitch 3.1.0, as any package builds it: gcc -g -O2"
-tree=$("$here/ovs_build.sh")
-say "$tree"
+step "Open vSwitch 3.1.0 as Debian ships it: stripped, and nothing in it made for qpatch"
+{ read -r stock && read -r build_tree; } < <("$here/ovs_stock.sh")
+target=$stock/usr/lib/openvswitch-switch/ovs-vswitchd
+[[ -x $target ]] || fail "ovs_stock.sh did not make $target"
+run file -b "$target"
+expect "it has no symbol table" sh -c "! readelf -SW '$target' | grep -q ' \\.symtab '"
+say "Of Debian's source, configured as debian/rules does, only what the fix touches was compiled:"
+run grep '"file":' "$build_tree/compile_commands.json"
 
 step "A switch with three hosts, forwarding $rate packets a second from alice to bob"
-net_start "$tree"
+net_start "$stock"
 cd "$net_dir"
 nice -n -5 "$traffic_program" load --from "$net_alice" --to "$net_bob" --address $address \
   --rate "$rate" >load.out 2>load.err &
@@ -174,8 +179,7 @@ sed -n '/^--- /,$p' "$here/fix.patch" | sed 's/^/   /'
 step "The fix becomes a patch file"
 cp "$here/fix.patch" .
 begin=$EPOCHREALTIME
-run qpatch build --compdb "$tree" --patch fix.patch --target "$tree/vswitchd/ovs-vswitchd" \
-  -o fix.qp
+run qpatch build --compdb "$build_tree" --patch fix.patch --target "$target" -o fix.qp
 say "built in $(( (${EPOCHREALTIME/./} - ${begin/./}) / 1000 )) ms"
 run readelf -SW fix.qp
 run qpatch info fix.qp

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the part of Open vSwitch 3.1.0 that the demo needs, from Debian's package
+# Builds Open vSwitch 3.1.0 with symbols for the tests in tests/scale, from Debian's package
 # `openvswitch-source`, and prints the directory of the build.
 #
 # Everything lies in one cache directory ($QPATCH_CACHE, else build/demo-cache of the repository),
@@ -17,11 +17,10 @@ cache=${QPATCH_CACHE:-$root/build/demo-cache}
 jobs=${OVS_JOBS:-$(nproc)}
 
 cflags='-g -O2'
-# What the demo does not use, and what would make the build depend on libraries that happen to be
+# What would make the build depend on libraries that happen to be
 # there.
 options=(--disable-ssl --disable-libcapng --disable-afxdp --disable-silent-rules)
-programs=(vswitchd/ovs-vswitchd ovsdb/ovsdb-server ovsdb/ovsdb-tool
-          utilities/ovs-vsctl utilities/ovs-appctl utilities/ovs-ofctl)
+programs=(vswitchd/ovs-vswitchd)
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "ovs_build: $*"; exit 1; }

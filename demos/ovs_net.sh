@@ -1,8 +1,8 @@
 # shellcheck shell=bash disable=SC2034
-# Functions to source: a switch (ovsdb-server and ovs-vswitchd out of a build tree) and three hosts,
-# each in a network namespace of its own.
+# Functions to source: a switch (ovsdb-server and ovs-vswitchd out of Debian's packages, unpacked) and
+# three hosts, each in a network namespace of its own.
 #
-#   net_start TREE   starts all of it; sets net_dir, net_switch_pid, net_alice, net_bob, net_mallory
+#   net_start ROOT   starts all of it; sets net_dir, net_switch_pid, net_alice, net_bob, net_mallory
 #   net_stop         ends all of it; to be called by the caller's EXIT trap
 #   vsctl, appctl, ofctl ARGS...   Open vSwitch's commands, for this switch
 #
@@ -72,9 +72,9 @@ net_stop() {
   net_dir=
 }
 
-vsctl() { "$net_tree/utilities/ovs-vsctl" --db="unix:$net_dir/db.sock" --timeout=20 "$@"; }
-appctl() { "$net_tree/utilities/ovs-appctl" --timeout=20 --target="$net_dir/vswitchd.ctl" "$@"; }
-ofctl() { "$net_tree/utilities/ovs-ofctl" --timeout=20 "$@"; }
+vsctl() { "$net_root/usr/bin/ovs-vsctl" --db="unix:$net_dir/db.sock" --timeout=20 "$@"; }
+appctl() { "$net_root/usr/bin/ovs-appctl" --timeout=20 --target="$net_dir/vswitchd.ctl" "$@"; }
+ofctl() { "$net_root/usr/bin/ovs-ofctl" --timeout=20 "$@"; }
 
 # Says NAME before the namespace exists, so that it is removed also if this script dies in between.
 net_add_namespace() {
@@ -117,7 +117,7 @@ net_wait_for() {
 }
 
 net_start() {
-  net_tree=$1
+  net_root=$1
   net_sweep
   net_dir=$(mktemp -d "$net_prefix"XXXXXX)
   printf '%s %s\n' "$$" "$(net_start_time $$)" >"$net_dir/owner"
@@ -132,9 +132,10 @@ net_start() {
   net_add_host "$net_bob" bob 2
   net_add_host "$net_mallory" mallory 3
 
-  "$net_tree/ovsdb/ovsdb-tool" create "$net_dir/conf.db" "$net_tree/vswitchd/vswitch.ovsschema"
+  "$net_root/usr/bin/ovsdb-tool" create "$net_dir/conf.db" \
+    "$net_root/usr/share/openvswitch/vswitch.ovsschema"
   # In the background but not as daemons, so that $! is their number.
-  "$net_tree/ovsdb/ovsdb-server" "$net_dir/conf.db" --remote="punix:$net_dir/db.sock" \
+  "$net_root/usr/sbin/ovsdb-server" "$net_dir/conf.db" --remote="punix:$net_dir/db.sock" \
     --unixctl="$net_dir/ovsdb.ctl" --pidfile="$net_dir/ovsdb-server.pid" \
     --log-file="$net_dir/ovsdb-server.log" -vconsole:off >"$net_dir/ovsdb-server.out.log" 2>&1 &
   net_note $!
@@ -144,7 +145,7 @@ net_start() {
   # The switch must get the processor when a packet comes, whatever else this machine is doing.
   # nsenter enters the network namespace only; `ip netns exec` would make a mount namespace too.
   nice -n -10 nsenter --net="/run/netns/$net_switch" -- \
-    "${net_vswitchd:-$net_tree/vswitchd/ovs-vswitchd}" "unix:$net_dir/db.sock" \
+    "$net_root/usr/lib/openvswitch-switch/ovs-vswitchd" "unix:$net_dir/db.sock" \
     --unixctl="$net_dir/vswitchd.ctl" --pidfile="$net_dir/ovs-vswitchd.pid" \
     --log-file="$net_dir/ovs-vswitchd.log" -vconsole:off --disable-system \
     >"$net_dir/ovs-vswitchd.out.log" 2>&1 &

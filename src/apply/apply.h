@@ -14,10 +14,25 @@
 
 namespace qp::apply {
 
+// Who may be in old code at the switch. Memory safety is never waived: no program counter and no
+// return address in the bytes that are overwritten.
+enum class Consistency : uint8_t {
+  Process,  // nobody, suspended contexts (coroutines, jmp_bufs) included
+  Thread,   // no thread; contexts that are suspended inside finish old code
+  None,     // anybody: threads that are inside finish old code
+};
+
 struct Options {
+  Consistency consistency = Consistency::Process;
   std::chrono::milliseconds timeout{10'000};  // how long to try while a thread is inside
   std::filesystem::path image_store = "/run/qpatch/images";
   bool map_from_memfd = false;  // also chosen by itself where the process can't open the store
+};
+
+// Code whose name the process's files may have lost.
+struct NamedCode {
+  LiveRange range;
+  std::string function;
 };
 
 // A thread that keeps a process busy.
@@ -72,6 +87,6 @@ struct Applied {
 };
 std::vector<Applied> list(const proc::Process& process);
 // Who is inside the replaced functions of an applied patch (or would be, of one not applied), now.
-std::vector<BusyThread> stacks(pid_t pid, const std::vector<LiveRange>& ranges);
+std::vector<BusyThread> stacks(pid_t pid, const std::vector<NamedCode>& code);
 
 }  // namespace qp::apply

@@ -15,6 +15,7 @@
 #include "apply/registries.h"
 #include "apply/stage.h"
 #include "apply/switch.h"
+#include "apply/undo.h"
 #include "base/fault.h"
 
 namespace qp::apply {
@@ -61,19 +62,77 @@ Outcome begin(const proc::Process& process, const format::Patch& patch) {
   return outcome;
 }
 
+std::vector<LiveRange> no_thread_in(const Plan& plan, const Options& options) {
+  return options.consistency == Consistency::None ? plan.unsafe : plan.old_code;
+}
+std::vector<LiveRange> no_context_in(const Plan& plan, const Options& options) {
+  return options.consistency == Consistency::Process ? plan.old_code : plan.unsafe;
+}
+
+std::vector<NamedCode> old_code(const Plan& plan) {
+  std::vector<NamedCode> out;
+  for (const RegistryDetour& d : plan.registry.detours) {
+    for (const LiveRange range : d.old_code) {
+      out.push_back({range, d.function});
+    }
+  }
+  return out;
+}
+
+// A context that was suspended inside between the last look and the switch. The threads that are
+// there by now have to be known, since the stacks of new ones would be taken for other memory.
+std::optional<SuspendedContext> find_latecomer(const proc::Process& process,
+                                               ContextScan& contexts) {
+  if (!contexts.is_wanted()) {
+    return std::nullopt;
+  }
+  proc::Frozen frozen = proc::Frozen::freeze(process);
+  frozen.thaw();
+  return frozen.gone() ? std::nullopt : contexts.look(frozen.threads());
+}
+
+// Takes a switch back because of a context that was too late to be seen. If somebody is in the new
+// code by now, the switch stays.
+void take_back(const proc::Process& process, const Plan& plan, const Options& options,
+               const SuspendedContext& context, Outcome& outcome) {
+  const std::vector<BusyThread> busy = describe(context, process, plan.modules, old_code(plan));
+  Options at_once = options;
+  at_once.timeout = std::chrono::milliseconds(0);
+  const std::vector<CodeWrite> writes = undo_writes(process, plan.registry);
+  Outcome undone = outcome;
+  const Switched switched =
+      switch_over(process, {{plan.registry.image}}, at_once, undone, [&](const proc::Frozen&) {
+        restore(process.memory(), plan.registry_at, writes, State::Applied);
+      });
+  if (switched == Switched::Done) {
+    release_image(process, plan.registry.image, plan.registry.may_escape, outcome);
+    outcome.verdict = Verdict::Busy;
+    outcome.busy = busy;
+  } else {
+    outcome.notes.push_back(
+        fmt::format("a context that was suspended at the last moment goes on "
+                    "in old code of {} ({})",
+                    busy.front().function, busy.front().reason));
+  }
+}
+
 void apply_plan(const proc::Process& process, const Plan& plan, const Options& options,
                 Outcome& outcome) {
   std::vector<CodeWrite> writes = detour_writes(plan);
   fault_point("plan.done");
   Staged staged = Staged::stage(process, plan, options);
   fault_point("stage.done");
+  ContextScan contexts(process, no_context_in(plan, options), plan.starts);
   Switched switched =
-      switch_over(process, plan.old_code, options, outcome,
-                  [&](const proc::Frozen&) { commit(process.memory(), plan, writes); });
+      switch_over(process, {no_thread_in(plan, options), old_code(plan), &contexts}, options,
+                  outcome, [&](const proc::Frozen&) { commit(process.memory(), plan, writes); });
   switch (switched) {
     case Switched::Done:
       staged.keep();
       outcome.verdict = Verdict::Patched;
+      if (const auto context = find_latecomer(process, contexts)) {
+        take_back(process, plan, options, *context, outcome);
+      }
       break;
     case Switched::Busy:
       outcome.verdict = Verdict::Busy;
@@ -134,8 +193,10 @@ Outcome check(pid_t pid, const format::Patch& patch, const Options& options) {
     Report report;
     std::optional<Plan> plan = make_plan(process, patch, report);
     report.checkpoint();
+    ContextScan contexts(process, no_context_in(*plan, options), plan->starts);
     Switched switched =
-        switch_over(process, plan->old_code, options, outcome, [](const proc::Frozen&) {});
+        switch_over(process, {no_thread_in(*plan, options), old_code(*plan), &contexts}, options,
+                    outcome, [](const proc::Frozen&) {});
     outcome.verdict = switched == Switched::Done   ? Verdict::Patchable
                       : switched == Switched::Busy ? Verdict::Busy
                                                    : Verdict::Gone;

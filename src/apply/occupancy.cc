@@ -183,8 +183,20 @@ StackCheck::Answer StackCheck::look(const proc::Frozen& frozen) {
   return inside_.empty() ? Answer::Clear : Answer::Busy;
 }
 
+std::vector<BusyThread> describe(const SuspendedContext& context, const proc::Process& process,
+                                 const std::vector<proc::Module>& modules,
+                                 const std::vector<NamedCode>& names) {
+  std::vector<BusyThread> out = describe(process, {{.at = context.inside}}, modules, names);
+  out.front().name = "suspended context";
+  out.front().reason =
+      fmt::format("{} at {:#x} in {} leads into the function",
+                  context.mangled ? "a jmp_buf" : "a word", context.at.value, context.where);
+  return out;
+}
+
 std::vector<BusyThread> describe(const proc::Process& process, const std::vector<Inside>& inside,
-                                 const std::vector<proc::Module>& modules) {
+                                 const std::vector<proc::Module>& modules,
+                                 const std::vector<NamedCode>& names) {
   std::vector<std::pair<const proc::Module*, match::SymbolMap>> maps;
   for (const proc::Module& m : modules) {
     if (m.file) {
@@ -192,6 +204,12 @@ std::vector<BusyThread> describe(const proc::Process& process, const std::vector
     }
   }
   auto name = [&](LiveAddr address, bool with_offset) {
+    for (const NamedCode& code : names) {
+      if (code.range.contains(address) && !code.function.empty()) {
+        return with_offset ? fmt::format("{}+{:#x}", code.function, address - code.range.start)
+                           : code.function;
+      }
+    }
     for (const auto& [module, map] : maps) {
       if (!module->range.contains(address)) {
         continue;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "apply/apply.h"
+#include "apply/contexts.h"
 #include "proc/freeze.h"
 #include "unwind/unwind.h"
 
@@ -63,8 +64,14 @@ class StackCheck {
   bool can_unwind_ = false;
 };
 
+// The same for a suspended context, which belongs to no thread.
+std::vector<BusyThread> describe(const SuspendedContext& context, const proc::Process& process,
+                                 const std::vector<proc::Module>& modules,
+                                 const std::vector<NamedCode>& names);
+
 // For the report: names of threads and functions, looked up while the process runs.
 std::vector<BusyThread> describe(const proc::Process& process, const std::vector<Inside>& inside,
-                                 const std::vector<proc::Module>& modules);
+                                 const std::vector<proc::Module>& modules,
+                                 const std::vector<NamedCode>& names);
 
 }  // namespace qp::apply

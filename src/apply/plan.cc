@@ -21,6 +21,7 @@
 #include "apply/imports.h"
 #include "apply/rebind.h"
 #include "apply/registries.h"
+#include "insn/instruction.h"
 #include "link/placement.h"
 #include "match/proof.h"
 
@@ -186,21 +187,6 @@ void check_mappings(const std::vector<proc::Mapping>& mappings, LoadBias bias,
   }
 }
 
-// A context that was suspended by swapcontext() and the like is on no thread's stack.
-void check_contexts(const std::vector<proc::Module>& modules, Report& report) {
-  for (const proc::Module& m : modules) {
-    if (!m.file) {
-      continue;
-    }
-    for (const elf::Symbol& s : m.file->dynamic_symbols()) {
-      if (!s.defined() &&
-          (s.name == "swapcontext" || s.name == "makecontext" || s.name == "setcontext")) {
-        report.refuse("suspended-contexts", m.path, fmt::format("it imports {}", s.name));
-      }
-    }
-  }
-}
-
 // A revert that could not unmap the image left it where it was; the same patch takes that place
 // again, so that applying and reverting for ever does not eat the address space.
 std::optional<LinkAddr> kept_base(const proc::Process& process, const Plan& plan, uint64_t size) {
@@ -245,6 +231,27 @@ Bytes read_code(const proc::Process& process, LiveAddr at, size_t size) {
   return code;
 }
 
+// Whether code of the function, which may go on running, jumps to where the detour is.
+bool jumps_to(LiveRange detour, const proc::Process& process, const std::vector<LiveRange>& code) {
+  for (const LiveRange range : code) {
+    const Bytes bytes = read_code(process, range.start, range.size());
+    for (uint64_t at = 0; at < bytes.size();) {
+      const auto found = insn::decode(bytes, at);
+      if (!found) {
+        return true;  // who knows
+      }
+      if (const auto to = found->branch_target(); to && !found->is_call) {
+        const LiveAddr target = range.start + at + static_cast<uint64_t>(*to);
+        if (detour.contains(target)) {
+          return true;
+        }
+      }
+      at += found->length;
+    }
+  }
+  return false;
+}
+
 void plan_detours(const proc::Process& process, const match::SymbolMap& symbols,
                   const format::Patch& patch, Plan& plan, Report& report) {
   const proc::Module& module = plan.module();
@@ -254,14 +261,29 @@ void plan_detours(const proc::Process& process, const match::SymbolMap& symbols,
     auto detour = link::plan_detour(
         f.name, f.entry, f.ranges.front().size(), code, plan.image.new_functions[i].range.start,
         symbols.next_start_after(f.entry, f.ranges.front().size()), report);
+    std::vector<LiveRange> old_code;
+    for (LinkRange r : f.ranges) {
+      old_code.push_back({module.bias(r.start), module.bias(r.end)});
+    }
     if (detour) {
+      const LiveAddr at = module.bias(detour->at);
+      const LiveRange jump{at, at + detour->jump.size()};
+      plan.unsafe.push_back(jump);
+      if (jumps_to(jump, process, old_code)) {
+        plan.unsafe.insert(plan.unsafe.end(), old_code.begin(), old_code.end());
+      }
       plan.detours.push_back(std::move(*detour));
     }
     for (LinkRange r : f.ranges) {
       plan.old_code.push_back({module.bias(r.start), module.bias(r.end)});
+      plan.starts.push_back(module.bias(r.start));
+      if (symbols.next_start_after(r.start, r.size()) == r.end) {
+        plan.starts.push_back(module.bias(r.end));
+      }
     }
   }
   plan.old_code = normalise(std::move(plan.old_code));
+  plan.unsafe = normalise(std::move(plan.unsafe));
 }
 
 Registry make_registry(const Plan& plan, const format::Patch& patch) {
@@ -367,7 +389,6 @@ std::optional<Plan> make_plan(const proc::Process& process, const format::Patch&
   }
   prove(process, module, target, patch, report);
   check_mappings(process.mappings(), module.bias, patch, report);
-  check_contexts(plan.modules, report);
   if (!report.clean()) {
     return std::nullopt;
   }

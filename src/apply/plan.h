@@ -30,11 +30,15 @@ struct Plan {
   std::vector<Write> writes;        // into the image's writable memory: fills, registry
   bool reuse = false;               // the image is mapped already (kept by a revert)
   std::vector<LiveRange> old_code;  // where nobody may be; sorted, disjoint
+  std::vector<LiveAddr> starts;     // of functions, in it and right behind it
+  // What is unsafe to be in after the switch: the bytes that the detours overwrite, and all of a
+  // function that jumps back to them. Sorted.
+  std::vector<LiveRange> unsafe;
   const proc::Module& module() const { return modules[target]; }
 };
 
 // Findings: not-in-process, those of rebind() if it runs another build, code-differs, binding-conflict, already-replaced, interrupted,
-// text-not-private, text-modified, suspended-contexts, no-room, import-*, and link's.
+// text-not-private, text-modified, no-room, import-*, and link's.
 // Nullopt if there are findings.
 std::optional<Plan> make_plan(const proc::Process& process, const format::Patch& patch,
                               Report& report);

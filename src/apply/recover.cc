@@ -76,7 +76,7 @@ void recover_one(const proc::Process& process, const FoundRegistry& found, const
                     fmt::format("it is empty, but {:#x} jumps into its image", jump->value)}});
   }
   outcome.functions += writes.size();
-  Switched switched = switch_over(process, {found.image}, options, outcome, [&](const auto&) {
+  Switched switched = switch_over(process, {{found.image}}, options, outcome, [&](const auto&) {
     if (found.registry) {
       restore(process.memory(), found.at, writes, found.registry->state);
     }

@@ -46,6 +46,14 @@ Located find_applied(const proc::Process& process, const std::string& patch_id) 
   throw Refused({{"not-applied", patch_id, "no registry in the process has it as applied"}});
 }
 
+std::vector<NamedCode> new_code(const Registry& registry) {
+  std::vector<NamedCode> out;
+  for (const RegistryDetour& d : registry.detours) {
+    out.push_back({d.new_code, d.function});
+  }
+  return out;
+}
+
 void revert_in(const proc::Process& process, const std::string& patch_id, const Options& options,
                Outcome& outcome) {
   Located located = find_applied(process, patch_id);
@@ -57,9 +65,10 @@ void revert_in(const proc::Process& process, const std::string& patch_id, const 
   }
   std::vector<CodeWrite> writes = undo_writes(process, located.registry);
   Switched switched =
-      switch_over(process, {located.found.image}, options, outcome, [&](const proc::Frozen&) {
-        restore(process.memory(), located.found.at, writes, State::Applied);
-      });
+      switch_over(process, {{located.found.image}, new_code(located.registry)}, options, outcome,
+                  [&](const proc::Frozen&) {
+                    restore(process.memory(), located.found.at, writes, State::Applied);
+                  });
   switch (switched) {
     case Switched::Done:
       outcome.verdict = Verdict::Reverted;
@@ -125,9 +134,13 @@ std::vector<Applied> list(const proc::Process& process) {
   return all;
 }
 
-std::vector<BusyThread> stacks(pid_t pid, const std::vector<LiveRange>& ranges) {
+std::vector<BusyThread> stacks(pid_t pid, const std::vector<NamedCode>& code) {
   proc::Process process = proc::Process::open(pid);
-  StackCheck check(process, normalise(ranges));
+  std::vector<LiveRange> ranges;
+  for (const NamedCode& c : code) {
+    ranges.push_back(c.range);
+  }
+  StackCheck check(process, normalise(std::move(ranges)));
   check.prepare_unwinding();
   check.prepare();
   proc::Frozen frozen = proc::Frozen::freeze(process);
@@ -136,7 +149,7 @@ std::vector<BusyThread> stacks(pid_t pid, const std::vector<LiveRange>& ranges) 
   }
   check.look(frozen);
   frozen.thaw();
-  return describe(process, check.inside(), process.modules());
+  return describe(process, check.inside(), process.modules(), code);
 }
 
 }  // namespace qp::apply

@@ -4,6 +4,9 @@
 // kShareOfStops times as long as the look took, so that a hot function costs it little however long
 // the deadline is.
 //
+// Suspended contexts are looked for after a stop that found nobody inside, and the stop after that
+// is the switch. Who is found suspended is waited for like a thread.
+//
 // The unwind tables are loaded between the first look that needs them and the second, and again
 // when a trace could not be finished, since a library may have been loaded meanwhile.
 
@@ -58,12 +61,13 @@ std::optional<proc::Frozen> try_freeze(const proc::Process& process, Outcome& ou
 
 }  // namespace
 
-Switched switch_over(const proc::Process& process, std::vector<LiveRange> ranges,
-                     const Options& options, Outcome& outcome,
-                     const std::function<void(const proc::Frozen&)>& act) {
+Switched switch_over(const proc::Process& process, const Closed& closed, const Options& options,
+                     Outcome& outcome, const std::function<void(const proc::Frozen&)>& act) {
+  ContextScan* contexts = closed.contexts;
+  bool look_for_contexts = contexts != nullptr && contexts->is_wanted();
   auto deadline = Clock::now() + options.timeout;
   Clock::duration wait = kFirstWait;
-  StackCheck check(process, std::move(ranges));
+  StackCheck check(process, closed.ranges);
   for (;;) {
     check.prepare();
     std::optional<proc::Frozen> stopped = try_freeze(process, outcome, deadline);
@@ -78,12 +82,21 @@ Switched switch_over(const proc::Process& process, std::vector<LiveRange> ranges
     }
     fault_point("switch.frozen");
     StackCheck::Answer answer = check.look(frozen);
-    if (answer == StackCheck::Answer::Clear) {
+    const bool clear = answer == StackCheck::Answer::Clear;
+    if (clear && !look_for_contexts) {
       act(frozen);
     }
     frozen.thaw();
     outcome.longest_pause = std::max(outcome.longest_pause, frozen.pause());
-    if (answer == StackCheck::Answer::Clear) {
+    std::optional<SuspendedContext> context;
+    if (clear && look_for_contexts) {
+      context = contexts->look(frozen.threads());
+      if (!context) {
+        look_for_contexts = false;  // the next stop is the switch
+        continue;
+      }
+    }
+    if (clear && !context) {
       outcome.pause = frozen.pause();
       outcome.attempts += 1;
       outcome.busy.clear();
@@ -96,7 +109,9 @@ Switched switch_over(const proc::Process& process, std::vector<LiveRange> ranges
     }
     outcome.attempts += 1;
     std::vector<proc::Module> modules = process.modules();
-    record(outcome.busy, describe(process, check.inside(), modules));
+    record(outcome.busy, context ? describe(*context, process, modules, closed.names)
+                                 : describe(process, check.inside(), modules, closed.names));
+    look_for_contexts = contexts != nullptr && contexts->is_wanted();
     if (Clock::now() >= deadline) {
       return process.alive() ? Switched::Busy : Switched::Gone;
     }

@@ -173,10 +173,6 @@ const std::vector<RefusalKind>& all_refusals() {
       {"text-modified", "the first bytes of a function were changed by somebody else",
        "A breakpoint, an uprobe or another patch is there.",
        "Detach debuggers and tracers, or revert the other patch first.", ExitCode::NoMatch, false},
-      {"suspended-contexts", "the process may keep suspended contexts (coroutines, swapcontext)",
-       "A context that is not running could sit inside a function that is replaced, where no stack "
-       "check sees it.",
-       "Not supported yet; see docs/limits.md.", ExitCode::NoMatch, false},
       {"traced", "the process is traced by another program",
        "Only one tracer can be attached at a time.", "Detach the debugger or strace.",
        ExitCode::Busy, false},

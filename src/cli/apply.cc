@@ -4,6 +4,7 @@
 
 #include "apply/apply.h"
 #include "cli/commands.h"
+#include "cli/consistency.h"
 #include "cli/duration.h"
 #include "cli/outcomes.h"
 #include "format/file.h"
@@ -14,6 +15,7 @@ Command add_apply(CLI::App& app) {
   struct Arguments {
     std::string file, timeout = "10s";
     ProcessSelection processes;
+    apply::Consistency consistency = apply::Consistency::Process;
     bool memfd = false, json = false;
   };
   auto args = std::make_shared<Arguments>();
@@ -23,10 +25,12 @@ Command add_apply(CLI::App& app) {
   sub->add_option("--timeout", args->timeout, "How long to try while a thread is inside")
       ->capture_default_str();
   sub->add_flag("--memfd", args->memfd, "Map the image from memory, not from a file");
+  add_consistency(*sub, args->consistency);
   sub->add_flag("--json", args->json, "Machine-readable output");
   return {sub, [args] {
             apply::Options options;
             options.timeout = parse_duration(args->timeout);
+            options.consistency = args->consistency;
             options.map_from_memfd = args->memfd;
             format::Patch patch = format::open_patch(args->file);
             return report_results(

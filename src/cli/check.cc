@@ -4,6 +4,7 @@
 
 #include "apply/apply.h"
 #include "cli/commands.h"
+#include "cli/consistency.h"
 #include "cli/duration.h"
 #include "cli/outcomes.h"
 #include "format/file.h"
@@ -14,6 +15,7 @@ Command add_check(CLI::App& app) {
   struct Arguments {
     std::string file, timeout = "0ms";
     ProcessSelection processes;
+    apply::Consistency consistency = apply::Consistency::Process;
     bool json = false;
   };
   auto args = std::make_shared<Arguments>();
@@ -23,10 +25,12 @@ Command add_check(CLI::App& app) {
   args->processes.add_options(*sub);
   sub->add_option("--timeout", args->timeout, "How long to look while a thread is inside")
       ->capture_default_str();
+  add_consistency(*sub, args->consistency);
   sub->add_flag("--json", args->json, "Machine-readable output");
   return {sub, [args] {
             apply::Options options;
             options.timeout = parse_duration(args->timeout);
+            options.consistency = args->consistency;
             format::Patch patch = format::open_patch(args->file);
             return report_results(
                 for_each_process(args->processes,

@@ -34,6 +34,10 @@ Told tell_busy(const Outcome& o) {
   }
   const apply::BusyThread& b = o.busy.front();
   std::string more = o.busy.size() > 1 ? fmt::format(" and {} more", o.busy.size() - 1) : "";
+  if (b.tid == 0) {  // a suspended context
+    return {"busy", fmt::format("suspended inside {}: {}{}", b.function, b.reason, more),
+            ExitCode::Busy};
+  }
   return {"busy",
           fmt::format("thread {} ({}) in {}{}   qpatch stacks {} --pid {}", b.tid, b.name,
                       b.function, more, o.patch_id, o.pid),
@@ -116,6 +120,13 @@ void print_details(const ProcessResult& r) {
     print_refusals(r.outcome.refusals);
   }
   for (const apply::BusyThread& b : r.outcome.busy) {
+    if (b.tid == 0) {
+      std::cerr << fmt::format(
+          "qpatch: {}: a suspended context in {}: {} (--consistency thread lets "
+          "it finish old code)\n",
+          r.outcome.pid, b.function, b.reason);
+      continue;
+    }
     std::cerr << fmt::format("qpatch: {}: thread {} ({}) in {}: {} (seen {} time{})\n",
                              r.outcome.pid, b.tid, b.name, b.function, b.reason, b.seen,
                              b.seen == 1 ? "" : "s");

@@ -27,36 +27,39 @@ struct Arguments {
   bool json = false;
 };
 
-std::vector<LiveRange> ranges_of_file(const proc::Process& process, const std::string& file) {
+std::vector<apply::NamedCode> code_of_file(const proc::Process& process, const std::string& file) {
   format::Patch patch = format::open_patch(file);
   auto module = proc::find_module_by_build_id(process, patch.meta.target_build_id);
   if (!module) {
     throw Refused({{"not-in-process", patch.meta.target_name,
                     fmt::format("no mapped file has build-id {}", patch.meta.target_build_id)}});
   }
-  std::vector<LiveRange> ranges;
+  std::vector<apply::NamedCode> code;
   for (const format::Replaced& r : patch.replaced) {
     for (LinkRange range : r.ranges) {
-      ranges.push_back({module->bias(range.start), module->bias(range.end)});
+      code.push_back({{module->bias(range.start), module->bias(range.end)}, r.name});
     }
   }
-  return ranges;
+  return code;
 }
 
-std::vector<LiveRange> ranges_of_id(const proc::Process& process, const std::string& name) {
+std::vector<apply::NamedCode> code_of_id(const proc::Process& process, const std::string& name) {
   std::vector<apply::Applied> applied = apply::list(process);
   std::string id = find_patch_id(applied, name);
-  std::vector<LiveRange> ranges;
+  std::vector<apply::NamedCode> code;
   for (const apply::Applied& a : applied) {
     if (a.registry.patch_id != id) {
       continue;
     }
-    ranges.push_back(a.registry.image);
     for (const apply::RegistryDetour& d : a.registry.detours) {
-      ranges.insert(ranges.end(), d.old_code.begin(), d.old_code.end());
+      for (const LiveRange range : d.old_code) {
+        code.push_back({range, d.function});
+      }
+      code.push_back({d.new_code, d.function});
     }
+    code.push_back({a.registry.image, ""});
   }
-  return ranges;
+  return code;
 }
 
 void print_threads(const std::vector<apply::BusyThread>& threads) {
@@ -75,12 +78,12 @@ ExitCode run_stacks(const Arguments& args) {
   proc::Process process = proc::Process::open(args.pid);
   std::error_code ignored;
   bool is_file = std::filesystem::exists(args.patch, ignored);
-  auto ranges = is_file ? ranges_of_file(process, args.patch) : ranges_of_id(process, args.patch);
+  auto code = is_file ? code_of_file(process, args.patch) : code_of_id(process, args.patch);
   auto deadline = std::chrono::steady_clock::now() + parse_duration(args.timeout);
-  std::vector<apply::BusyThread> threads = apply::stacks(args.pid, ranges);
+  std::vector<apply::BusyThread> threads = apply::stacks(args.pid, code);
   while (threads.empty() && std::chrono::steady_clock::now() < deadline) {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    threads = apply::stacks(args.pid, ranges);
+    threads = apply::stacks(args.pid, code);
   }
   if (!args.json) {
     print_threads(threads);
