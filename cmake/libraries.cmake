@@ -7,6 +7,7 @@ find_package(GTest REQUIRED)
 find_package(benchmark REQUIRED)
 find_package(Threads REQUIRED)
 pkg_check_modules(libdw REQUIRED IMPORTED_TARGET libdw libelf)
+pkg_check_modules(lzma REQUIRED IMPORTED_TARGET liblzma)
 pkg_check_modules(sodium REQUIRED IMPORTED_TARGET libsodium)
 
 # Debian's libzydis-dev has no pkg-config file and its CMake package names a target that moved

@@ -66,7 +66,8 @@ void analyse(Analysis& unit, const TargetFile& target, const std::set<std::strin
   std::vector<elf::File> original = open_all(unit.original), patched = open_all(unit.patched);
   std::vector<std::string> producers = original[0].producers();
   unit.toolchain = producers.empty() ? "" : producers[0];
-  unit.compiler_warning = compare_compilers(original[0], *target.file);
+  unit.compiler_warning =
+      compare_compilers(original[0], target.names.debug ? *target.names.debug : *target.file);
   elf::AtomGraph before = split_files(original, unit.report);
   if (!unit.whole_program && !is_part_of(before, target.symbols)) {
     unit.part_of_target = false;

@@ -148,7 +148,7 @@ std::vector<const match::MapEntry*> global_candidates(const match::SymbolMap& sy
                                                       const std::string& name) {
   std::vector<const match::MapEntry*> out;
   for (const match::MapEntry* entry : symbols.named(name)) {
-    bool own = entry->source == match::Source::SymTab || entry->source == match::Source::DynSym;
+    bool own = entry->source != match::Source::Plt;
     bool known = std::any_of(out.begin(), out.end(),
                              [&](auto* other) { return other->address == entry->address; });
     if (own && entry->bind != elf::SymbolBind::Local && !known) {

@@ -200,7 +200,7 @@ format::Meta make_meta(const Request& request, const TargetFile& target,
 Result build(const Request& request, Report& report) {
   Result result;
   std::vector<CompileCommand> commands = read_compdb(request.compdb);
-  TargetFile target = open_target(request.target, request.debug_file, report);
+  TargetFile target = open_target(request.target, request.debug_file, report, result.warnings);
   report.checkpoint();
 
   PatchedTree tree(request.patches, commands, result.warnings);

@@ -67,7 +67,7 @@ std::string version_in(std::string_view text, size_t at) {
 }  // namespace
 
 TargetFile open_target(const std::filesystem::path& path, const std::filesystem::path& debug_file,
-                       Report& report) {
+                       Report& report, std::vector<std::string>& warnings) {
   TargetFile out;
   std::error_code error;
   std::filesystem::path real = std::filesystem::canonical(path, error);
@@ -82,18 +82,8 @@ TargetFile open_target(const std::filesystem::path& path, const std::filesystem:
   if (!out.file->build_id()) {
     report.refuse("no-build-id", out.name, "it has no .note.gnu.build-id");
   }
-  std::optional<elf::File> debug;
-  if (!debug_file.empty()) {
-    debug = elf::File::open(debug_file);
-    if (debug->build_id() != out.file->build_id()) {
-      throw Error(
-          "debug-mismatch", "can't use", debug_file.string(),
-          fmt::format("its build-id {} is not that of {}, {}", debug->build_id().value_or("(none)"),
-                      path.string(), out.file->build_id().value_or("(none)")),
-          ExitCode::NoMatch);
-    }
-  }
-  out.symbols = match::SymbolMap::from_file(*out.file, debug ? &*debug : nullptr);
+  out.names = match::find_names(*out.file, path, debug_file, warnings);
+  out.symbols = match::SymbolMap::from_file(*out.file, out.names);
   return out;
 }
 

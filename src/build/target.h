@@ -5,9 +5,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/report.h"
 #include "elf/file.h"
+#include "match/name_sources.h"
 #include "match/proof.h"
 #include "match/symbol_map.h"
 
@@ -17,6 +19,7 @@ struct TargetFile {
   std::string name;  // base name
   std::unique_ptr<const elf::File> file;
   std::unique_ptr<const elf::FileReader> reader;
+  match::NameSources names;
   match::SymbolMap symbols;
   match::Target view() const { return {*reader, symbols, file->tls_block_end()}; }
 };
@@ -24,7 +27,7 @@ struct TargetFile {
 // Refuses target-unsupported, no-build-id. Throws Error{bad-file},
 // Error{debug-mismatch}.
 TargetFile open_target(const std::filesystem::path& path, const std::filesystem::path& debug_file,
-                       Report& report);
+                       Report& report, std::vector<std::string>& warnings);
 
 // "GCC 12.2.0", "clang 14.0.6"; "" for something else (an assembler).
 std::string compiler_of(const std::string& producer);

@@ -91,10 +91,13 @@ void Hypotheses::find_candidates() {
     Function function;
     function.id = id;
     function.complete = true;
-    for (const MapEntry* entry : candidate_entries(target_.symbols, graph_.symbols[atom.symbol])) {
+    const auto entries = candidate_entries(target_.symbols, graph_.symbols[atom.symbol]);
+    for (const MapEntry* entry : entries) {
       const bool local = entry->bind == elf::SymbolBind::Local;
+      // Without its file a local name is worth something only if no other one is like it.
+      const bool named = target_.symbols.has_symtab() || !local || entries.size() == 1;
       add_candidate(function, entry->address,
-                    local ? std::set<uint32_t>{entry->scope} : std::set<uint32_t>{}, true);
+                    local ? std::set<uint32_t>{entry->scope} : std::set<uint32_t>{}, named);
     }
     if (function.candidates.empty() && !target_.symbols.has_symtab()) {
       nameless.push_back(id);

@@ -44,14 +44,18 @@ bool is_nameable(const elf::Symbol& symbol) {
 
 }  // namespace
 
-SymbolMap SymbolMap::from_file(const elf::File& target, const elf::File* debug) {
+SymbolMap SymbolMap::from_file(const elf::File& target, const NameSources& names) {
   SymbolMap map;
   map.is_static_ = target.is_static();
-  const elf::File& named = target.symbols().empty() && debug != nullptr ? *debug : target;
+  const bool lost = target.symbols().empty() && names.debug;
+  const elf::File& named = lost ? *names.debug : target;
   map.has_symtab_ = !named.symbols().empty();
   map.read_segments(target);
   map.frames_ = elf::read_frame_ranges(target);
-  map.read_symbols(named);
+  map.read_symbols(named, lost ? Source::DebugFile : Source::SymTab);
+  if (!map.has_symtab_ && names.mini) {
+    map.read_symbols(*names.mini, Source::MiniDebug);
+  }
   map.read_dynamic_symbols(target);
   map.read_relocations(target);
   map.read_stubs(target);
@@ -99,7 +103,7 @@ void SymbolMap::read_segments(const elf::File& file) {
   }
 }
 
-void SymbolMap::read_symbols(const elf::File& file) {
+void SymbolMap::read_symbols(const elf::File& file, Source source) {
   std::string scope_file;
   uint32_t scope = 0;
   entries_.reserve(file.symbols().size());
@@ -122,6 +126,7 @@ void SymbolMap::read_symbols(const elf::File& file) {
     entry.size = symbol.size;
     entry.type = symbol.type;
     entry.bind = symbol.bind;
+    entry.source = source;
     entries_.push_back(std::move(entry));
   }
 }

@@ -11,10 +11,13 @@
 
 #include "base/address.h"
 #include "elf/file.h"
+#include "match/name_sources.h"
 
 namespace qp::match {
 
-enum class Source : uint8_t { SymTab, DynSym, Plt, Proof };
+// Where a name comes from: the target, its debug file, its .gnu_debugdata, its .dynsym, a stub, or
+// code that was proven.
+enum class Source : uint8_t { SymTab, DebugFile, MiniDebug, DynSym, Plt, Proof };
 
 struct MapEntry {
   std::string name;
@@ -57,13 +60,15 @@ struct DynamicValue {
 class SymbolMap {
  public:
   SymbolMap() = default;
-  // `debug` may hold the .symtab that `target` lost (same build-id), or be nullptr.
-  static SymbolMap from_file(const elf::File& target, const elf::File* debug = nullptr);
+  // `names` may hold what `target` lost.
+  static SymbolMap from_file(const elf::File& target, const NameSources& names = {});
   static SymbolMap from_entries(std::vector<MapEntry> entries, std::vector<ImportEntry> imports,
                                 bool has_symtab);
 
   const std::vector<MapEntry>& entries() const { return entries_; }  // by address
   const std::vector<ImportEntry>& imports() const { return imports_; }
+  // All symbols are known. False: only exported ones and perhaps those of functions, and the rest has
+  // to come from the code.
   bool has_symtab() const { return has_symtab_; }
   bool is_static() const { return is_static_; }  // nothing can be imported
 
@@ -95,7 +100,7 @@ class SymbolMap {
   using AddressIndex = std::vector<std::pair<LinkAddr, uint32_t>>;  // (address, index), sorted
 
   void read_segments(const elf::File& file);
-  void read_symbols(const elf::File& file);
+  void read_symbols(const elf::File& file, Source source);
   void read_dynamic_symbols(const elf::File& file);
   void read_relocations(const elf::File& file);                            // imports.cc
   void read_stubs(const elf::File& file);                                  // imports.cc

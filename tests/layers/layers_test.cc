@@ -57,6 +57,7 @@ const std::vector<std::pair<std::string, std::string>>& only_users() {
       {"elf.h", "elf"},         {"libelf.h", "elf"},
       {"gelf.h", "elf"},        {"dwarf.h", "elf"},
       {"elfutils/", "elf"},     {"libdw", "elf"},
+      {"lzma.h", "elf"},
       {"Zydis", "insn"},        {"Zycore", "insn"},
       {"sys/ptrace.h", "proc"}, {"linux/ptrace.h", "proc"},
       {"sys/user.h", "proc"},   {"sys/uio.h", "proc"},
