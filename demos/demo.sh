@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The story of the demo: Debian's Open vSwitch forwards packets; two bugs in it are shown, repaired in the
-# running process, and brought back, and no packet is lost. Ends with 0 only if all of it happened.
+# The story of the demo: Debian's own Open vSwitch, stripped as it is shipped, forwards packets; two
+# bugs in it are shown, repaired in the running process, and brought back, and no packet is lost.
+# Ends with 0 only if all of it happened.
 #
 # ../demo installs what is needed and calls this. To be set from outside, if not as expected:
 #   QPATCH        the qpatch program (else build/release/qpatch)
@@ -17,7 +18,7 @@ qpatch_program=$(realpath -m "${QPATCH:-$root/build/release/qpatch}")
 traffic_program=$(realpath -m "${TRAFFIC:-$root/build/release/demos/traffic}")
 rate=${RATE:-2000}
 address=10.99.0.2:7000
-# shellcheck source=demo/ovs_net.sh disable=SC1091
+# shellcheck source=demos/ovs_net.sh disable=SC1091
 . "$here/ovs_net.sh"
 
 bold='' dim='' red='' green='' plain=''
@@ -50,6 +51,11 @@ expect() {
 }
 equal() { [[ $1 == "$2" ]] || { printf '   is: %s, should be: %s\n' "$1" "$2" >&2; return 1; }; }
 contains() { [[ $1 == *"$2"* ]]; }
+lacks() {
+  local text=$1 word
+  shift
+  for word in "$@"; do ! contains "$text" "$word" || return 1; done
+}
 
 finish() {
   local code=$?
@@ -77,6 +83,9 @@ traffic() { "$traffic_program" "$@"; }
 probe() {
   run traffic probe --from "$net_mallory:eth0" --to "$net_bob:eth0" \
     --source "$1:00:$2:00:00:00" --count 20
+}
+sections() {
+  readelf -SW "$1" | sed -n 's/^ *\[ *[0-9]*\] \(\.[^ ]*\).*/\1/p' | paste -sd' ' | fold -sw 90
 }
 static_addresses() { appctl fdb/show "$net_bridge" | grep -e MAC -e static; }
 
@@ -139,6 +148,13 @@ for process in json.load(sys.stdin)["processes"]:
   for patch in process["patches"]:
     print(patch[sys.argv[1]])' "$1"
 }
+# How many places of the program the new code refers to, and by which kinds of evidence.
+patch_evidence() {
+  qpatch info fix.qp --json | python3 -c '
+import json, sys
+bindings = json.load(sys.stdin)["bindings"]
+print(len(bindings), "by", ", ".join(sorted({b["evidence"] for b in bindings})))'
+}
 process_status() { awk -v key="$1:" '$1 == key { print $2 }' "/proc/$net_switch_pid/status"; }
 
 [[ $EUID -eq 0 ]] || fail "must be run as root (network namespaces)"
@@ -149,12 +165,16 @@ for tool in ip nsenter dd diff file readelf python3; do
 done
 
 step "Open vSwitch 3.1.0 as Debian ships it: stripped, and nothing in it made for qpatch"
-{ read -r stock && read -r build_tree; } < <("$here/ovs_stock.sh")
+made=$("$here/ovs_stock.sh")
+{ read -r stock; read -r build_tree; read -r units; } <<<"$made"
 target=$stock/usr/lib/openvswitch-switch/ovs-vswitchd
-[[ -x $target ]] || fail "ovs_stock.sh did not make $target"
+say "$target"
 run file -b "$target"
-expect "it has no symbol table" sh -c "! readelf -SW '$target' | grep -q ' \\.symtab '"
-say "Of Debian's source, configured as debian/rules does, only what the fix touches was compiled:"
+run sections "$target"
+expect "no symbol table, no debug information" \
+  lacks "$output" .symtab .debug_ .gnu_debugdata
+say "Of Debian's source, configured as debian/rules does, the compiler was asked for $units units:"
+say "those that the fix touches, and util.c, which has a function that the fix calls."
 run grep '"file":' "$build_tree/compile_commands.json"
 
 step "A switch with three hosts, forwarding $rate packets a second from alice to bob"
@@ -183,6 +203,9 @@ run qpatch build --compdb "$build_tree" --patch fix.patch --target "$target" -o 
 say "built in $(( (${EPOCHREALTIME/./} - ${begin/./}) / 1000 )) ms"
 run readelf -SW fix.qp
 run qpatch info fix.qp
+evidence=$(patch_evidence)
+expect "all that the new code refers to was found by comparing code: $evidence" \
+  equal "${evidence#* }" "by proof"
 run qpatch check fix.qp --pid "$net_switch_pid"
 
 step "The process before"

@@ -1,8 +1,9 @@
 # shellcheck shell=bash disable=SC2034
-# Functions to source: a switch (ovsdb-server and ovs-vswitchd out of Debian's packages, unpacked) and
-# three hosts, each in a network namespace of its own.
+# Functions to source: a switch (ovsdb-server and ovs-vswitchd of Debian's packages) and three hosts,
+# each in a network namespace of its own.
 #
 #   net_start ROOT   starts all of it; sets net_dir, net_switch_pid, net_alice, net_bob, net_mallory
+#                    (the packages may be installed, ROOT /, or unpacked somewhere)
 #   net_stop         ends all of it; to be called by the caller's EXIT trap
 #   vsctl, appctl, ofctl ARGS...   Open vSwitch's commands, for this switch
 #
@@ -10,11 +11,12 @@
 #   bob   10.99.0.2 --+-- switch, userspace datapath (netdev)
 #   mallory .0.3    --+
 #
-# Nothing of the system is touched: the run-time state of Open vSwitch is in a temporary directory,
-# and the switch's devices are in the switch's own namespace, so that they vanish with it. Only
-# processes that are written down in that directory are killed, and only if their start time is the
-# noted one, as a number can meanwhile be another process's. What a killed run left behind, the next
-# one removes.
+# Nothing of the system is touched: the run-time state of Open vSwitch is in a temporary directory
+# (the programs look in /var/run/openvswitch and /etc/openvswitch unless told otherwise), and the
+# switch's devices are in the switch's own namespace, so that they vanish with it. Only processes
+# that are written down in that directory are killed, and only if their start time is the noted one,
+# as a number can meanwhile be another process's. What a killed run left behind, the next one
+# removes.
 
 net_bridge=br0
 net_prefix=${TMPDIR:-/tmp}/qpatch-demo.
@@ -122,6 +124,7 @@ net_start() {
   net_dir=$(mktemp -d "$net_prefix"XXXXXX)
   printf '%s %s\n' "$$" "$(net_start_time $$)" >"$net_dir/owner"
   export OVS_RUNDIR=$net_dir OVS_DBDIR=$net_dir OVS_LOGDIR=$net_dir OVS_SYSCONFDIR=$net_dir
+  export OVS_PKGDATADIR=$net_root/usr/share/openvswitch
 
   net_switch=qpdemo-$$-switch
   net_alice=qpdemo-$$-alice
@@ -133,7 +136,7 @@ net_start() {
   net_add_host "$net_mallory" mallory 3
 
   "$net_root/usr/bin/ovsdb-tool" create "$net_dir/conf.db" \
-    "$net_root/usr/share/openvswitch/vswitch.ovsschema"
+    "$OVS_PKGDATADIR/vswitch.ovsschema"
   # In the background but not as daemons, so that $! is their number.
   "$net_root/usr/sbin/ovsdb-server" "$net_dir/conf.db" --remote="punix:$net_dir/db.sock" \
     --unixctl="$net_dir/ovsdb.ctl" --pidfile="$net_dir/ovsdb-server.pid" \

@@ -1,98 +1,123 @@
 #!/usr/bin/env bash
-# Debian's own Open vSwitch 3.1.0, and what is needed to make a patch for it. Prints two directories:
+# Makes ready what is needed to patch Debian's own Open vSwitch 3.1.0, as it runs on many machines,
+# and prints three lines:
 #
-#   the programs  as the packages openvswitch-switch and openvswitch-common have them: stripped. They
-#                 are taken out of the packages and not installed, so that no service is started on
-#                 the machine that shows the demo.
-#   the build     of Debian's source (package openvswitch-source), configured as debian/rules does.
-#                 Nothing is built in it but generated headers and the units that the demo's fix
-#                 touches, whose compiler commands `bear` records.
+#   STOCK   root directory of Debian's binary packages: STOCK/usr/lib/openvswitch-switch/ovs-vswitchd
+#   BUILD   directory with the compile_commands.json for the units that fix.patch is about
+#   COUNT   "3 of 231": units that were recorded, and units that ovs-vswitchd is made of
 #
-# Everything lies in one cache directory ($QPATCH_CACHE, else build/demo-cache of the repository),
-# under a name made of what determines the result. A second run finds it complete and needs no
-# network. A stage writes its stamp when it is done, so that an interrupted run is continued there.
+# The programs are those of the packages `openvswitch-switch` and `openvswitch-common`: stripped,
+# PIE, hardened, not built here. The packages are downloaded and unpacked, not installed, because
+# their installation would start Open vSwitch as a service of this machine.
+#
+# The source is Debian's package `openvswitch-source` of the same version, configured as its
+# debian/rules does. It is not built: what the compiler is told is recorded for the units that
+# matter, and qpatch compiles these itself.
 set -euo pipefail
+# shellcheck source=demos/ovs_common.sh disable=SC1091
+. "$(dirname "${BASH_SOURCE[0]}")/ovs_common.sh"
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-archive=${OVS_ARCHIVE:-/usr/src/openvswitch/openvswitch.tar.gz}
-cache=${QPATCH_CACHE:-$root/build/demo-cache}
-jobs=${OVS_JOBS:-$(nproc)}
-# The two that the fix touches, and one with a function that the fix calls anew.
-units=(ofproto/ofproto-dpif-xlate.lo ofproto/ofproto-dpif.lo lib/util.lo)
-options=(--prefix=/usr --localstatedir=/var --enable-ssl --sysconfdir=/etc)
+patch=$root/demos/fix.patch
 packages=(openvswitch-switch openvswitch-common)
+programs=(usr/lib/openvswitch-switch/ovs-vswitchd usr/sbin/ovsdb-server usr/bin/ovsdb-tool
+          usr/bin/ovs-vsctl usr/bin/ovs-appctl usr/bin/ovs-ofctl)
 
-say() { printf '%s\n' "$*" >&2; }
-die() { say "ovs_stock: $*"; exit 1; }
+# From debian/rules.
+export DEB_BUILD_MAINT_OPTIONS=hardening=+all DEB_CFLAGS_MAINT_APPEND=-fPIC
+options=(--prefix=/usr --localstatedir=/var --enable-ssl --sysconfdir=/etc)
+# Debian's build dependencies that ./configure asks for; without one of them, config.h or the list
+# of units is another one than Debian's. The rest of them is for documentation, Python and DPDK.
+libraries=(libbpf-dev libcap-ng-dev libnuma-dev libssl-dev libunbound-dev libxdp-dev)
 
-[[ -r $archive ]] || die "$archive is missing: apt-get install openvswitch-source"
-for tool in apt-get bear dpkg-buildflags dpkg-deb flock gcc make python3; do
-  command -v "$tool" >/dev/null || die "$tool is missing"
+# The units that the patch touches, and what its new code calls that these units never called before
+# (str_to_uint). A stripped program has no name for that; code tells where it is, so the unit that
+# defines it is compared with the program as well.
+mapfile -t units < <(sed -n 's|^+++ b/\(.*\)\.c$|\1.lo|p' "$patch"; echo lib/util.lo)
+
+need apt-get bear dpkg-buildflags dpkg-deb dpkg-parsechangelog flock gcc make python3 readelf
+for library in "${libraries[@]}"; do
+  [[ $(dpkg-query -W -f='${db:Status-Status}' "$library" 2>/dev/null) == installed ]] ||
+    die "$library is missing: $root/tools/install_dependencies"
 done
-version=$(dpkg-query -W -f='${Version}' openvswitch-source)
+choose_directory stock < <(sha256sum <"$archive"; gcc --version | head -1; cd /
+                           dpkg-buildflags; echo "${options[@]}")
+build=$tree/_debian
+stock=$dir/stock
 
-key=$( { sha256sum <"$archive"; gcc --version | head -1; echo "$version" "${options[@]}"; } |
-       sha256sum | cut -c1-12)
-dir=$cache/stock-$key
-programs=$dir/programs
-build=$dir/openvswitch/_debian
+# The stamp `recorded` says which units are, and of how many.
+complete() {
+  [[ -s $build/compile_commands.json && -e $dir/recorded && -e $dir/fetched ]] || return 1
+  grep -q -x -F "${units[*]}" "$dir/recorded" || return 1
+  local program
+  for program in "${programs[@]}"; do [[ -x $stock/$program ]] || return 1; done
+}
+print_result() {
+  printf '%s\n' "$stock" "$build" "${#units[@]} of $(tail -n 1 "$dir/recorded")"
+}
 
-complete() { [[ -e $dir/recorded && -x $programs/usr/lib/openvswitch-switch/ovs-vswitchd ]]; }
-answer() { printf '%s\n%s\n' "$programs" "$build"; }
+if complete; then print_result; exit 0; fi
+lock_directory
+if complete; then print_result; exit 0; fi
 
-if complete; then answer; exit 0; fi
-
-mkdir -p "$dir"
-exec 9>"$dir/lock"
-flock 9                                # two runs at a time: the second waits and finds it done
-if complete; then answer; exit 0; fi
-
-# Runs a stage with its output in a log, and shows the end of the log if it fails.
-stage() {
-  local name=$1 begin=$SECONDS
-  shift
-  [[ ! -e $dir/$name ]] || return 0
-  say "ovs_stock: ${name/ed/}ing ..."
-  if ! "$@" >"$dir/$name.log" 2>&1; then
-    tail -n 25 "$dir/$name.log" >&2
-    die "$name: failed, see $dir/$name.log"
+# Debian's packages of exactly the version of the source: qpatch would refuse to patch others
+# (code-differs), but here it can be said better. apt checks the signatures.
+fetch() {
+  local version package
+  version=$(dpkg-parsechangelog -l "$tree/debian/changelog" -S Version) &&
+    rm -rf "$dir/packages" "$stock" "$stock.part" &&
+    mkdir "$dir/packages" "$stock.part" &&
+    cd "$dir/packages" || return 1
+  # On a fresh machine apt knows no packages yet.
+  apt-cache show "${packages[0]}" >/dev/null 2>&1 || [[ $EUID -ne 0 ]] || apt-get update -q
+  for package in "${packages[@]}"; do
+    if ! apt-cache show "$package=$version" >/dev/null; then
+      echo "The source in $archive is of version $version, but apt does not offer $package of it:"
+      apt-cache policy "$package" | sed -n '2,/Version table/p'
+      echo "Bring both to one version: apt-get update && apt-get install openvswitch-source"
+      return 1
+    fi
+  done
+  # As root: apt's own user, to whom downloads are left otherwise, can't write into this directory.
+  if ! apt-get -q -o APT::Sandbox::User=root download "${packages[@]/%/=$version}"; then
+    echo "The packages could not be downloaded: ${packages[*]}, version $version."
+    echo "Is there a network? If so, apt's lists may be out of date: apt-get update"
+    return 1
   fi
-  touch "$dir/$name"
-  say "ovs_stock: $name in $((SECONDS - begin)) s"
+  for package in *.deb; do
+    # shellcheck disable=SC2016
+    [[ $(dpkg-deb -W --showformat='${source:Version}' "$package") == "$version" ]] || {
+      echo "$package was not made from version $version of the source"
+      return 1
+    }
+    dpkg-deb -x "$package" "$stock.part" || return 1
+  done
+  mv "$stock.part" "$stock"
 }
 
-# The stages are chained with &&, because `set -e` does not work in a command that is tested.
-fetch() {  # the version of the source, since another one has other code
-  local package
-  rm -rf "$dir/packages" "$programs" && mkdir "$dir/packages" &&
-    cd "$dir/packages" &&
-    apt-get -o APT::Sandbox::User=root download "${packages[@]/%/=$version}" &&
-    for package in *.deb; do dpkg-deb -x "$package" "$programs" || return 1; done
-}
-unpack() {
-  rm -rf "$dir/unpack" "$dir/openvswitch" && mkdir "$dir/unpack" &&
-    tar -xzf "$archive" -C "$dir/unpack" --no-same-owner &&
-    mv "$dir/unpack/openvswitch" "$dir/openvswitch" && rmdir "$dir/unpack"
-}
-# debian/rules: these two variables, dpkg-buildflags from the top of the tree, and a directory of its
-# own below it.
-configure() {
-  export DEB_BUILD_MAINT_OPTIONS=hardening=+all DEB_CFLAGS_MAINT_APPEND=-fPIC
-  cd "$dir/openvswitch" && eval "$(dpkg-buildflags --export=sh)" &&
-    mkdir -p "$build" && cd "$build" && ../configure "${options[@]}"
-}
-# What `make all` generates first, because a single unit does not know that it needs it.
-# shellcheck disable=SC2016
+# The flags name the tree (-ffile-prefix-map), so they are asked for in it. A subshell, because they
+# become variables of the environment.
+configure() (
+  cd "$tree" &&
+    flags=$(dpkg-buildflags --export=sh) &&
+    eval "$flags" &&
+    mkdir -p _debian && cd _debian && ../configure "${options[@]}"
+)
+
+# What make would have to compile is counted, and not compiled.
 record() {
-  cd "$build" && rm -f "${units[@]}" &&
-    printf 'include Makefile\nqp_generated: config.h $(BUILT_SOURCES)\n' |
-      make -f - -j"$jobs" qp_generated &&
-    bear --output compile_commands.json -- make -j"$jobs" "${units[@]}"
+  local all
+  rm -f "$dir/recorded" &&
+    cd "$build" &&
+    start_afresh &&
+    all=$(make -n vswitchd/ovs-vswitchd | grep -o -e ' -c -o [^ ]*' | sort -u | wc -l) &&
+    bear --output compile_commands.json -- make -j"$jobs" "${units[@]}" &&
+    printf '%s\n' "${units[*]}" "$all" >"$dir/recorded"
 }
 
-stage fetched fetch
-stage unpacked unpack
-stage configured configure
-stage recorded record
+[[ -e $dir/unpacked ]] || { stage unpack unpack; touch "$dir/unpacked"; }
+[[ -e $dir/fetched ]] || { stage fetch fetch; touch "$dir/fetched"; }
+[[ -e $dir/configured ]] || { stage configure configure; touch "$dir/configured"; }
+stage record record
+
 complete || die "what is in $dir is not complete"
-answer
+print_result
