@@ -70,9 +70,9 @@ fetch() {
   # On a fresh machine apt knows no packages yet.
   apt-cache show "${packages[0]}" >/dev/null 2>&1 || [[ $EUID -ne 0 ]] || apt-get update -q
   for package in "${packages[@]}"; do
-    if ! apt-cache show "$package=$version" >/dev/null; then
+    if ! apt-cache madison "$package" | awk '{ print $3 }' | grep -x -F "$version" >/dev/null; then
       echo "The source in $archive is of version $version, but apt does not offer $package of it:"
-      apt-cache policy "$package" | sed -n '2,/Version table/p'
+      apt-cache policy "$package" | sed -n '2,3p'
       echo "Bring both to one version: apt-get update && apt-get install openvswitch-source"
       return 1
     fi
@@ -91,7 +91,7 @@ fetch() {
     }
     dpkg-deb -x "$package" "$stock.part" || return 1
   done
-  mv "$stock.part" "$stock"
+  mv "$stock.part" "$stock" && cd "$dir" && rm -r packages
 }
 
 # The flags name the tree (-ffile-prefix-map), so they are asked for in it. A subshell, because they
