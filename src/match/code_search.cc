@@ -37,6 +37,7 @@ using insn::Instruction;
 constexpr uint64_t kLongestPattern = 128;
 constexpr size_t kMostPlaces = 64;
 constexpr uint64_t kWide = 8, kNarrow = 4;  // sizes of anchors
+constexpr uint64_t kChunk = uint64_t{16} << 20;
 
 struct Pattern {
   Bytes bytes;
@@ -256,12 +257,37 @@ class Search {
   }
 
   void pass(LinkRange range) {
-    Bytes code(range.size());
-    code.resize(target_.memory.read_some(range.start, code));
+    Bytes code;
+    for (uint64_t from = 0; from < range.size(); from += kChunk) {
+      // A pattern that begins in this chunk may end in the next one.
+      const uint64_t size = std::min(kChunk + 2 * kLongestPattern, range.size() - from);
+      code.resize(size);
+      code.resize(target_.memory.read_some(range.start + from, code));
+      search(range.start + from, code, std::min(kChunk, size));
+      if (code.size() < size) {
+        return;
+      }
+    }
+  }
+
+  std::vector<Places> take() {
+    for (Places& places : places_) {
+      std::sort(places.at.begin(), places.at.end());
+      places.at.erase(std::unique(places.at.begin(), places.at.end()), places.at.end());
+      if (places.at.size() > kMostPlaces) {
+        places = {};
+      }
+    }
+    return std::move(places_);
+  }
+
+ private:
+  // Patterns that begin in the first `starts` bytes of `code`.
+  void search(LinkAddr base, ByteView code, uint64_t starts) {
     const auto found_at = [&](uint64_t at) {
       return [&, at](size_t function, uint64_t offset) {
-        if (at >= offset) {
-          consider(function, range.start, code, at - offset);
+        if (at >= offset && at - offset < starts) {
+          consider(function, base, code, at - offset);
         }
       };
     };
@@ -273,17 +299,6 @@ class Search {
     }
   }
 
-  std::vector<Places> take() {
-    for (Places& places : places_) {
-      std::sort(places.at.begin(), places.at.end());
-      if (places.at.size() > kMostPlaces) {
-        places = {};
-      }
-    }
-    return std::move(places_);
-  }
-
- private:
   void consider(size_t function, LinkAddr base, ByteView code, uint64_t start) {
     Places& places = places_[function];
     if (places.at.size() > kMostPlaces || !patterns_[function].fits(code.subspan(start))) {

@@ -95,8 +95,9 @@ void SymbolMap::read_segments(const elf::File& file) {
     const uint64_t room = ~uint64_t{0} - segment.address.value;
     const LinkRange range{segment.address, segment.address + std::min(segment.memory_size, room)};
     if (segment.type == elf::SegmentType::Load) {
-      regions_.push_back(
-          {range, (segment.flags & elf::kSegW) != 0, (segment.flags & elf::kSegX) != 0});
+      regions_.push_back({range, (segment.flags & elf::kSegW) != 0,
+                          (segment.flags & elf::kSegX) != 0,
+                          segment.address + std::min(segment.file_size, range.size())});
     } else if (segment.type == elf::SegmentType::GnuRelro) {
       relro_.push_back(range);
     }
@@ -253,7 +254,7 @@ std::vector<LinkRange> SymbolMap::executable_ranges() const {
   std::vector<LinkRange> ranges;
   for (const Region& region : regions_) {
     if (region.executable) {
-      ranges.push_back(region.range);
+      ranges.push_back({region.range.start, region.file_end});
     }
   }
   std::sort(ranges.begin(), ranges.end());

@@ -89,7 +89,7 @@ class SymbolMap {
   bool is_constant(LinkRange range) const;  // nothing of it is written after the start
   bool is_writable(LinkAddr at) const;
   bool is_executable(LinkAddr at) const;
-  std::vector<LinkRange> executable_ranges() const;  // by address
+  std::vector<LinkRange> executable_ranges() const;  // what the file has of them, by address
   // The range of the unwind record that covers `at`: a function or a piece of one, stripped or not.
   std::optional<LinkRange> frame_containing(LinkAddr at) const;
   // Numbers of the FILE scopes named `file` (base name comparison), ascending.
@@ -122,6 +122,7 @@ class SymbolMap {
   struct Region {
     LinkRange range;
     bool writable, executable;
+    LinkAddr file_end;  // behind it is what the kernel fills with zeros
   };
   std::vector<Region> regions_;  // PT_LOAD
   std::vector<LinkRange> relro_;
