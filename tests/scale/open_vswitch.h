@@ -1,4 +1,4 @@
-// Open vSwitch as the demo builds it, for tests on a real program.
+// Open vSwitch with symbols (demos/ovs_build.sh), for tests on a real program.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ constexpr uint64_t kSeed = 31;
 // QPATCH_SCALE=full: everything instead of a sample.
 bool full();
 
-// The tree, built by the demo's script if need be; once for all tests of this program.
+// The tree, built by that script if need be; once for all tests of this program.
 const std::filesystem::path& tree();
 const std::vector<build::Replay>& units();
 

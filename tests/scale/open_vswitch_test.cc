@@ -1,4 +1,4 @@
-// The object diff on a real program: Open vSwitch 3.1.0 as the demo builds it, 257 units.
+// The object diff on a real program: Open vSwitch 3.1.0 (ovs-vswitchd), 228 units.
 //
 // What must be found in code that nobody wrote for this test? A marker helps: a random function is
 // given a statement with a reference to a name that exists nowhere else, in the original and, a
