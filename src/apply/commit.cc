@@ -178,6 +178,7 @@ Outcome apply(pid_t pid, const format::Patch& patch, const Options& options) {
     Report report;
     std::optional<Plan> plan = make_plan(process, patch, report);
     report.checkpoint();
+    outcome.notes = report.warnings();
     apply_plan(process, *plan, options, outcome);
   });
 }
@@ -193,6 +194,7 @@ Outcome check(pid_t pid, const format::Patch& patch, const Options& options) {
     Report report;
     std::optional<Plan> plan = make_plan(process, patch, report);
     report.checkpoint();
+    outcome.notes = report.warnings();
     ContextScan contexts(process, no_context_in(*plan, options), plan->starts);
     Switched switched =
         switch_over(process, {no_thread_in(*plan, options), old_code(*plan), &contexts}, options,

@@ -1,82 +1,39 @@
-// How a patch finds symbols of other modules.
+// How a patch finds symbols of other modules, and what a library defines for everybody.
 //
-// The dynamic linker searches the modules of the link map in load order and takes the first
-// definition that fits name and version. We do the same from outside: the link map is read from the
-// process (r_debug, which DT_DEBUG of the executable points to), the symbol tables from the module
-// files. Two short cuts come first, since they are what the process itself uses: a GOT slot of the
-// target that is already bound, and (for IFUNC symbols, whose value is the outcome of code that ran
-// in the process) a bound GOT slot of any module, or the slot that the defining library has for its
-// own calls. A library can have such a slot for a version of the resolver only if it calls it.
+// The dynamic linker searches modules in an order (scope.cc) and takes the first definition that
+// fits name and version. We do the same from outside, with the symbol tables of the module files.
+// Two short cuts come first, since they are what the process itself uses: a GOT slot of the target
+// that is already bound, and (for IFUNC symbols, whose value is the outcome of code that ran in the
+// process) a bound GOT slot of any module, or the slot that the defining library has for its own
+// calls. A library can have such a slot for a version of the resolver only if it calls it.
 //
 // A lazily bound slot holds an address in its own module's PLT until the first call; such a value
-// is not an answer. Everything that is read from the process is checked before it is believed: the
-// chain of the link map is walked at most kMostModules steps, and an address counts only if it lies
-// in an executable mapping of a module (functions).
+// is not an answer. Everything that is read from the process is checked before it is believed.
 //
-// Sources: gABI chapter 5 "Dynamic Linking"; struct r_debug and link_map: glibc <link.h>, the
-// first five members of which are the public interface to debuggers.
+// A library's own symbols are the subtle part. Its code may reach a function that it defines by
+// name, and then LD_PRELOAD, the executable, or a copy relocation of the executable can give it
+// another module's. What it got is in its GOT, and new code takes the same. A value there that is
+// no module's definition of that name was put there by somebody (a hook), who could not know of new
+// code; that is refused, and so is a symbol without a slot for which the order of search leaves a
+// doubt, or which nothing of the library reaches by name although another module would win: then
+// the linker may have been told to bind it at once (-Bsymbolic-functions).
 
 #include "apply/imports.h"
 
 #include <algorithm>
+#include <set>
 
 #include <fmt/format.h>
 
 namespace qp::apply {
 namespace {
 
-constexpr uint64_t kDtDebug = 21, kDtNull = 0;  // gABI figure 5-10
-constexpr size_t kMostModules = 4096;
-
-template <class T>
-std::optional<T> peek(const MemoryReader& memory, LiveAddr at) {
-  T value{};
+std::optional<uint64_t> peek(const MemoryReader& memory, LiveAddr at) {
+  uint64_t value = 0;
   if (!memory.try_read(at, std::as_writable_bytes(std::span(&value, 1)))) {
     return std::nullopt;
   }
   return value;
-}
-
-std::optional<LiveAddr> find_r_debug(const proc::Process& process, const proc::Module& executable) {
-  if (!executable.file) {
-    return std::nullopt;
-  }
-  for (const elf::Segment& s : executable.file->segments()) {
-    if (s.type != elf::SegmentType::Dynamic) {
-      continue;
-    }
-    LiveAddr at = executable.bias(s.address);
-    for (uint64_t i = 0; i + 16 <= s.memory_size; i += 16) {
-      auto tag = peek<uint64_t>(process.memory(), at + i);
-      auto value = peek<uint64_t>(process.memory(), at + i + 8);
-      if (!tag || !value || *tag == kDtNull) {
-        break;
-      }
-      if (*tag == kDtDebug && *value != 0) {
-        return LiveAddr(*value);
-      }
-    }
-  }
-  return std::nullopt;
-}
-
-// l_addr of every module, in the order in which ld.so searches them.
-std::vector<LoadBias> read_link_map(const proc::Process& process, const proc::Module& executable) {
-  std::vector<LoadBias> order;
-  auto debug = find_r_debug(process, executable);
-  if (!debug) {
-    return order;
-  }
-  auto map = peek<uint64_t>(process.memory(), *debug + 8);  // r_debug.r_map
-  while (map && *map != 0 && order.size() < kMostModules) {
-    auto bias = peek<uint64_t>(process.memory(), LiveAddr(*map));  // l_addr
-    if (!bias) {
-      break;
-    }
-    order.push_back(LoadBias{*bias});
-    map = peek<uint64_t>(process.memory(), LiveAddr(*map) + 24);  // l_next
-  }
-  return order;
 }
 
 bool is_code_of(const proc::Module& module, LiveAddr address) {
@@ -88,34 +45,28 @@ bool is_code_of(const proc::Module& module, LiveAddr address) {
 
 ImportResolver::ImportResolver(const proc::Process& process,
                                const std::vector<proc::Module>& modules, const proc::Module& target)
-    : process_(process), target_(target) {
-  if (modules.empty()) {
-    return;
-  }
-  for (LoadBias bias : read_link_map(process, modules.front())) {
-    for (const proc::Module& m : modules) {
-      if (m.bias == bias && m.file && std::find(scope_.begin(), scope_.end(), &m) == scope_.end()) {
-        scope_.push_back(&m);
-        break;
-      }
-    }
-  }
-  if (scope_.empty()) {  // no link map (static, or not started yet): the executable alone
-    scope_.push_back(&modules.front());
-  }
-}
+    : process_(process), modules_(modules), target_(target), scope_(process, modules, target) {}
 
-std::optional<LiveAddr> ImportResolver::from_slot(LiveAddr slot, const proc::Module& owner) const {
-  auto value = peek<uint64_t>(process_.memory(), slot);
-  if (!value || *value == 0 || is_code_of(owner, LiveAddr(*value))) {
-    return std::nullopt;  // not bound yet: it leads to the owner's own PLT
+// What ld.so put into a slot of the target. Nullopt: it did not yet.
+std::optional<LiveAddr> ImportResolver::from_slot(LinkAddr slot,
+                                                  const std::optional<Definition>& own) const {
+  auto value = peek(process_.memory(), target_.bias(slot));
+  if (!value || *value == 0) {
+    return std::nullopt;
+  }
+  std::vector<elf::Relocation> all = target_.file->dynamic_relocations();
+  bool lazy = std::any_of(all.begin(), all.end(), [&](const elf::Relocation& r) {
+    return r.offset == slot.value && r.type == elf::RelocType::JumpSlot;
+  });
+  if (lazy && is_code_of(target_, LiveAddr(*value)) && !(own && own->address.value == *value)) {
+    return std::nullopt;  // it leads to the target's own PLT
   }
   return LiveAddr(*value);
 }
 
 std::optional<LiveAddr> ImportResolver::from_any_slot(const std::string& name,
                                                       const proc::Module& definer) const {
-  for (const proc::Module* m : scope_) {
+  for (const proc::Module* m : scope_.all()) {
     if (m == &definer || !m->file) {
       continue;
     }
@@ -125,9 +76,9 @@ std::optional<LiveAddr> ImportResolver::from_any_slot(const std::string& name,
       if (!slot || r.symbol >= symbols.size() || symbols[r.symbol].name != name) {
         continue;
       }
-      auto value = from_slot(m->bias(LinkAddr(r.offset)), *m);
-      if (value && is_code_of(definer, *value)) {
-        return value;
+      auto value = peek(process_.memory(), m->bias(LinkAddr(r.offset)));
+      if (value && is_code_of(definer, LiveAddr(*value))) {
+        return LiveAddr(*value);
       }
     }
   }
@@ -142,7 +93,7 @@ std::optional<LiveAddr> ImportResolver::from_own_slot(LinkAddr resolver,
     if (r.type != elf::RelocType::IRelative || static_cast<uint64_t>(r.addend) != resolver.value) {
       continue;
     }
-    auto value = peek<uint64_t>(process_.memory(), definer.bias(LinkAddr(r.offset)));
+    auto value = peek(process_.memory(), definer.bias(LinkAddr(r.offset)));
     if (value && is_code_of(definer, LiveAddr(*value)) && *value != definer.bias(resolver).value) {
       return LiveAddr(*value);
     }
@@ -150,53 +101,129 @@ std::optional<LiveAddr> ImportResolver::from_own_slot(LinkAddr resolver,
   return std::nullopt;
 }
 
+// Some module of the process has it under this name (of an IFUNC: one of its implementations).
+bool ImportResolver::is_explained(LiveAddr value, const std::string& name) const {
+  return std::any_of(modules_.begin(), modules_.end(), [&](const proc::Module& m) {
+    if (!m.file) {
+      return false;
+    }
+    const auto& symbols = m.file->dynamic_symbols();
+    return std::any_of(symbols.begin(), symbols.end(), [&](const elf::Symbol& s) {
+      bool ifunc = s.type == elf::SymbolType::GnuIfunc && is_code_of(m, value);
+      return s.name == name && (s.defined() || s.value != 0) &&
+             (ifunc || m.bias(LinkAddr(s.value)) == value);
+    });
+  });
+}
+
 std::optional<LiveAddr> ImportResolver::resolve(const elf::AtomSymbol& symbol,
                                                 const elf::Binding& binding, Report& report) const {
+  const std::string& name = symbol.name;
+  std::optional<Definition> own;
+  if (target_.file && target_.file->is_library()) {
+    own = find_definition(target_, name, binding.version);
+  }
   if (binding.got_slot.value != 0) {
-    if (auto value = from_slot(target_.bias(binding.got_slot), target_)) {
+    if (auto value = from_slot(binding.got_slot, own)) {
+      if (own && !is_explained(*value, name)) {
+        report.refuse("interposed", name,
+                      fmt::format("the library's GOT slot at {:#x} holds {:#x}, which no module of "
+                                  "the process defines under this name",
+                                  target_.bias(binding.got_slot).value, value->value));
+        return std::nullopt;
+      }
       return value;
     }
   }
-  for (const proc::Module* m : scope_) {
-    if (!m->file) {
-      continue;
+  Scope::Found found = scope_.find(name, binding.version);
+  bool of_other = own && found.first && found.first->module != &target_;
+  if (found.doubt.empty() && own && own->bind == elf::SymbolBind::GnuUnique && of_other) {
+    found.doubt = fmt::format("{} defines it as well, and it is unique in the process",
+                              found.first->module->path);
+  }
+  if (found.doubt.empty() && of_other && binding.evidence == elf::Evidence::None) {
+    found.doubt = fmt::format(
+        "{} defines it as well, and nothing of the library shows whether it "
+        "takes it from there",
+        found.first->module->path);
+  }
+  if (!found.doubt.empty()) {
+    report.refuse("interposed", name, found.doubt);
+    return std::nullopt;
+  }
+  if (!found.first) {
+    if (symbol.bind == elf::SymbolBind::Weak) {
+      return LiveAddr(0);
     }
-    for (const elf::Symbol& s : m->file->dynamic_symbols()) {
-      bool fits = s.defined() && s.bind != elf::SymbolBind::Local && s.name == symbol.name &&
-                  (binding.version.empty() ? s.default_version
-                                           : s.version.empty() || s.version == binding.version);
-      if (!fits) {
+    std::string version = binding.version.empty() ? "" : "@" + binding.version;
+    report.refuse("import-missing", name,
+                  fmt::format("none of the {} modules of the process defines {}{}",
+                              scope_.all().size(), name, version));
+    return std::nullopt;
+  }
+  const Definition& definition = *found.first;
+  if (definition.type == elf::SymbolType::Tls) {
+    report.refuse("tls-unsupported", name,
+                  fmt::format("it is a thread-local variable of {}", definition.module->path));
+    return std::nullopt;
+  }
+  if (definition.type != elf::SymbolType::GnuIfunc) {
+    return definition.address;
+  }
+  if (auto value = from_any_slot(name, *definition.module)) {
+    return value;
+  }
+  if (auto value = from_own_slot(definition.value, *definition.module)) {
+    return value;
+  }
+  report.refuse("import-ifunc", name,
+                fmt::format("{} chooses it at run time, and no module of the process has its "
+                            "address bound",
+                            definition.module->path));
+  return std::nullopt;
+}
+
+void ImportResolver::check_interposition(const format::Patch& patch, Report& report) const {
+  if (!scope_.has_target()) {
+    report.refuse("other-namespace", target_.path,
+                  "it is not in the link map that the executable's own symbols are resolved by");
+    return;
+  }
+  std::set<elf::AtomId> replacing;
+  for (const format::Replaced& f : patch.replaced) {
+    replacing.insert(f.new_function);
+    for (const elf::Symbol& s : target_.file->dynamic_symbols()) {
+      if (!s.defined() || LinkAddr(s.value) != f.entry || s.type != elf::SymbolType::Func) {
         continue;
       }
-      if (s.type == elf::SymbolType::Tls) {
-        report.refuse("tls-unsupported", symbol.name,
-                      fmt::format("it is a thread-local variable of {}", m->path));
-        return std::nullopt;
+      Scope::Found found = scope_.find(s.name, s.version);
+      if (found.first && found.first->module != &target_) {
+        report.warn(
+            fmt::format("{} of {} gives way to the one in {}, which the patch does not "
+                        "replace: who calls it by name runs that one",
+                        s.name, target_.path, found.first->module->path));
       }
-      if (s.type != elf::SymbolType::GnuIfunc) {
-        return m->bias(LinkAddr(s.value));
-      }
-      if (auto value = from_any_slot(symbol.name, *m)) {
-        return value;
-      }
-      if (auto value = from_own_slot(LinkAddr(s.value), *m)) {
-        return value;
-      }
-      report.refuse("import-ifunc", symbol.name,
-                    fmt::format("{} chooses it at run time, and no module of the process has its "
-                                "address bound",
-                                m->path));
-      return std::nullopt;
     }
   }
-  if (symbol.bind == elf::SymbolBind::Weak) {
-    return LiveAddr(0);
+  for (size_t i = 0; i < patch.fresh.symbols.size(); ++i) {
+    const elf::AtomSymbol& symbol = patch.fresh.symbols[i];
+    const elf::Binding& binding = patch.fresh_bindings[i];
+    if (binding.kind == elf::BindingKind::Import &&
+        find_definition(target_, symbol.name, binding.version)) {
+      resolve(symbol, binding, report);
+    }
+    if (!symbol.atom || replacing.contains(*symbol.atom) || symbol.anonymous ||
+        symbol.bind == elf::SymbolBind::Local || symbol.visibility != elf::Visibility::Default) {
+      continue;
+    }
+    Scope::Found found = scope_.find(symbol.name, "");
+    if (found.first && found.first->module != &target_) {
+      report.refuse("interposed", symbol.name,
+                    fmt::format("the patch defines it, and so does {}, which the library would "
+                                "have to use",
+                                found.first->module->path));
+    }
   }
-  std::string version = binding.version.empty() ? "" : "@" + binding.version;
-  report.refuse("import-missing", symbol.name,
-                fmt::format("none of the {} modules of the process defines {}{}", scope_.size(),
-                            symbol.name, version));
-  return std::nullopt;
 }
 
 }  // namespace qp::apply

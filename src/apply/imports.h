@@ -1,14 +1,16 @@
-// Symbols of other modules, found as ld.so would find them.
+// Symbols that a patch reaches by name, found as ld.so would find them.
 #pragma once
 
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "apply/scope.h"
 #include "base/address.h"
 #include "base/report.h"
 #include "elf/atom.h"
 #include "elf/binding.h"
+#include "format/patch.h"
 #include "proc/process.h"
 
 namespace qp::apply {
@@ -20,18 +22,25 @@ class ImportResolver {
                  const proc::Module& target);
 
   // Address of `symbol` in the process; 0 for a weak symbol that nobody defines. Findings:
-  // import-missing, import-ifunc, tls-unsupported; then nullopt.
+  // import-missing, import-ifunc, interposed, tls-unsupported; then nullopt.
   std::optional<LiveAddr> resolve(const elf::AtomSymbol& symbol, const elf::Binding& binding,
                                   Report& report) const;
 
+  // Of a library: is it where ld.so looks, and what of the patch does another module define under
+  // the same name? Findings: other-namespace, interposed. A replaced function that gives way to
+  // another module's is a warning.
+  void check_interposition(const format::Patch& patch, Report& report) const;
+
  private:
-  std::optional<LiveAddr> from_slot(LiveAddr slot, const proc::Module& owner) const;
+  std::optional<LiveAddr> from_slot(LinkAddr slot, const std::optional<Definition>& own) const;
   std::optional<LiveAddr> from_any_slot(const std::string& name, const proc::Module& definer) const;
   std::optional<LiveAddr> from_own_slot(LinkAddr resolver, const proc::Module& definer) const;
+  bool is_explained(LiveAddr value, const std::string& name) const;
 
   const proc::Process& process_;
+  const std::vector<proc::Module>& modules_;
   const proc::Module& target_;
-  std::vector<const proc::Module*> scope_;  // in order of search
+  Scope scope_;
 };
 
 }  // namespace qp::apply

@@ -33,26 +33,32 @@ constexpr uint64_t kHeapRoom = uint64_t{64} << 20;  // brk may be placed 32 MiB 
 // The module with the target's build-id; else one of its name, which then is another build.
 std::optional<size_t> find_target(const std::vector<proc::Module>& modules,
                                   const format::Patch& patch, Report& report) {
-  std::optional<size_t> another;
+  std::vector<size_t> same, named;
   for (size_t i = 0; i < modules.size(); ++i) {
     const proc::Module& m = modules[i];
-    if (m.build_id == patch.meta.target_build_id && m.file) {
-      return i;
-    }
-    const std::string base = m.path.substr(m.path.rfind('/') + 1);
-    const bool named =
-        base == patch.meta.target_name || (m.file && !patch.meta.target_soname.empty() &&
-                                           m.file->soname() == patch.meta.target_soname);
-    if (named && m.file && !another) {
-      another = i;
+    if (m.build_id == patch.meta.target_build_id) {
+      same.push_back(i);
+    } else if (m.file && (m.path.substr(m.path.rfind('/') + 1) == patch.meta.target_name ||
+                          (!patch.meta.target_soname.empty() &&
+                           m.file->soname() == patch.meta.target_soname))) {
+      named.push_back(i);
     }
   }
-  if (!another) {
+  const std::vector<size_t>& chosen = same.empty() ? named : same;
+  if (chosen.size() > 1) {
+    const proc::Module &a = modules[chosen[0]], &b = modules[chosen[1]];
+    report.refuse("mapped-twice", patch.meta.target_name,
+                  fmt::format("{} at {:#x} and {} at {:#x}", a.path, a.range.start.value, b.path,
+                              b.range.start.value));
+    return std::nullopt;
+  }
+  if (chosen.empty() || !modules[chosen[0]].file) {
     report.refuse(
         "not-in-process", patch.meta.target_name,
         fmt::format("no mapped file has this name, or build-id {}", patch.meta.target_build_id));
+    return std::nullopt;
   }
-  return another;
+  return chosen[0];
 }
 
 // Two patches may live in one process; two on one function may not (each would save the other's
@@ -91,6 +97,8 @@ const char* describe(elf::BindingKind kind) {
     case elf::BindingKind::Address:
       return "an address";
     case elf::BindingKind::TpOffset:
+    case elf::BindingKind::ModuleOffset:
+    case elf::BindingKind::TlsSlot:
       return "thread-local";
     case elf::BindingKind::Import:
       return "an import";
@@ -115,9 +123,10 @@ void check_solutions(const format::Patch& patch, const std::vector<match::Soluti
       report.refuse("binding-conflict", name,
                     fmt::format("the patch has it at {:#x}, the process at {:#x}",
                                 want.address.value, have.address.value));
-    } else if (want.kind == elf::BindingKind::TpOffset && want.tp_offset != have.tp_offset) {
+    } else if (want.tp_offset != have.tp_offset) {
       report.refuse("binding-conflict", name,
-                    fmt::format("the patch has it {:#x} from the thread pointer, the process {:#x}",
+                    fmt::format("the patch has it at {:#x} in thread-local storage, the process at "
+                                "{:#x}",
                                 want.tp_offset, have.tp_offset));
     }
   }
@@ -319,10 +328,9 @@ Registry make_registry(const Plan& plan, const format::Patch& patch) {
 }
 
 // The values that differ per process, and the registry.
-void plan_writes(const proc::Process& process, const format::Patch& patch, Plan& plan,
+void plan_writes(const ImportResolver& resolver, const format::Patch& patch, Plan& plan,
                  Report& report) {
   LoadBias bias = plan.module().bias;
-  ImportResolver resolver(process, plan.modules, plan.module());
   for (const link::Fill& fill : plan.image.fills) {
     uint64_t value = 0;
     if (fill.kind == link::Fill::Kind::Address) {
@@ -387,6 +395,10 @@ std::optional<Plan> make_plan(const proc::Process& process, const format::Patch&
   if (!report.clean()) {
     return std::nullopt;
   }
+  ImportResolver resolver(process, plan.modules, module);
+  if (module.file->is_library()) {
+    resolver.check_interposition(patch, report);
+  }
   prove(process, module, target, patch, report);
   check_mappings(process.mappings(), module.bias, patch, report);
   if (!report.clean()) {
@@ -411,7 +423,7 @@ std::optional<Plan> make_plan(const proc::Process& process, const format::Patch&
   }
   plan.registry = make_registry(plan, patch);
   plan.registry_at = module.bias(plan.image.registry.start);
-  plan_writes(process, patch, plan, report);
+  plan_writes(resolver, patch, plan, report);
   if (!report.clean()) {
     return std::nullopt;
   }

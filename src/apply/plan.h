@@ -37,8 +37,9 @@ struct Plan {
   const proc::Module& module() const { return modules[target]; }
 };
 
-// Findings: not-in-process, those of rebind() if it runs another build, code-differs, binding-conflict, already-replaced, interrupted,
-// text-not-private, text-modified, no-room, import-*, and link's.
+// Findings: not-in-process, mapped-twice, other-namespace, interposed, those of rebind() if it runs
+// another build, code-differs, binding-conflict, already-replaced, interrupted, text-not-private,
+// text-modified, no-room, import-*, and link's.
 // Nullopt if there are findings.
 std::optional<Plan> make_plan(const proc::Process& process, const format::Patch& patch,
                               Report& report);

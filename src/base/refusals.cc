@@ -23,8 +23,10 @@ const std::vector<RefusalKind>& all_refusals() {
        "See the detail; docs/limits.md lists what is not supported.", ExitCode::Failure, false},
       {"tls-unsupported",
        "the patch needs a kind of thread-local storage that is not supported yet",
-       "The offset of the variable from the thread pointer could not be established for this kind "
-       "of module and access model.",
+       "New code reaches a thread-local variable as the target does: by a fixed offset from the "
+       "thread pointer, or through the words of the target's GOT that ld.so filled for this "
+       "variable "
+       "and this access model. The target has neither for it.",
        "Write the fix so that the changed functions do not touch this variable.", ExitCode::Failure,
        false},
       {"comdat-unsupported", "the patch needs code or data of a COMDAT group",
@@ -129,8 +131,8 @@ const std::vector<RefusalKind>& all_refusals() {
        "Fix the callers instead, or link the target without folding.",
        ExitCode::NoMatch, false},
       {"target-unsupported", "this kind of target is not supported yet",
-       "Shared libraries, static executables and foreign architectures need their own handling of "
-       "GOT, TLS and placement.",
+       "Static executables and foreign architectures need their own handling of GOT, TLS and "
+       "placement.",
        "See docs/limits.md.", ExitCode::NoMatch, false},
       {"no-build-id", "the target has no build-id",
        "The build-id names the target in the patch file and finds it in processes.",
@@ -159,6 +161,21 @@ const std::vector<RefusalKind>& all_refusals() {
       {"not-in-process", "the process does not use the target of the patch",
        "No mapping of it has the target's build-id.",
        "Check the PID; `qpatch info` shows the build-id that the patch was made for.",
+       ExitCode::NoMatch, false},
+      {"mapped-twice", "the process has the target more than once",
+       "A second copy (dlmopen, or a file of the same content) would go on running the old code, "
+       "and the process would be listed as patched.",
+       "Restart the process with the corrected library.", ExitCode::NoMatch, false},
+      {"other-namespace", "the library is not in the process's link map",
+       "dlmopen loaded it into a namespace of its own, or it was not ld.so that loaded it; the "
+       "order in which its symbols are searched for is not known then.",
+       "Restart the process with the corrected library.", ExitCode::NoMatch, false},
+      {"interposed", "another module has a definition that may take the place of the library's",
+       "LD_PRELOAD, the executable or a hook in the library's GOT decide which definition old code "
+       "uses; what new code would have to use does not follow from what can be seen.",
+       "Write the fix so that the changed functions do not need this symbol, or restart the "
+       "process "
+       "without the other definition.",
        ExitCode::NoMatch, false},
       {"import-missing", "a symbol of another module is not in the process",
        "ld.so would not find it either.", "Link the function into the fix, or do without it.",

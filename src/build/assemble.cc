@@ -29,6 +29,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "build/way_of_target.h"
 
 namespace qp::build {
 namespace {
@@ -203,7 +204,8 @@ class Assembler {
     std::map<AtomId, AtomId> atoms;                // patched → fresh
     std::map<AtomSymbolId, AtomSymbolId> symbols;  // patched → fresh, of included atoms
     std::map<AtomId, size_t> entries;              // patched function → index in matched.replaced
-    std::map<AtomSymbolId, AtomSymbolId> externals;  // patched → fresh, of everything else
+    // patched → fresh, of everything else; a thread-local variable once per kind of reference
+    std::map<std::pair<AtomSymbolId, elf::RelocType>, AtomSymbolId> externals;
   };
 
   void add_fresh(const MatchedUnit& unit, Mapped& mapped) {
@@ -257,22 +259,31 @@ class Assembler {
           binding.kind = BindingKind::Address;
           binding.evidence = elf::Evidence::Proof;
           binding.address = unit.matched.replaced[entry->second].entry;
-          return fresh_.add_external(symbol, binding);
+          return fresh_.add_external(
+              symbol, as_the_target_does(std::move(binding), symbol, ref.type, symbols_));
         }
-        auto [known, is_new] = mapped.externals.try_emplace(ref.symbol, 0);
+        bool tls = elf::find_traits(ref.type)->tls;
+        auto [known, is_new] = mapped.externals.try_emplace(
+            std::pair(ref.symbol, tls ? ref.type : elf::RelocType::None), 0);
         if (is_new) {
           auto original = bound.find(ref.symbol);
           bool mentioned = original != bound.end() && original->second;
-          known->second =
+          auto of_patch = new_globals_.find(symbol.name);
+          if (!mentioned && !symbol.atom && of_patch != new_globals_.end()) {
+            return known->second = of_patch->second;
+          }
+          Binding binding =
               mentioned ? bind_as_original(unit, symbol, *original->second) : bind_by_name(symbol);
+          known->second = fresh_.add_external(
+              symbol, as_the_target_does(std::move(binding), symbol, ref.type, symbols_));
         }
         return known->second;
       });
     }
   }
 
-  AtomSymbolId bind_as_original(const MatchedUnit& unit, const AtomSymbol& symbol,
-                                AtomSymbolId original) {
+  Binding bind_as_original(const MatchedUnit& unit, const AtomSymbol& symbol,
+                           AtomSymbolId original) {
     Binding binding;
     if (original < unit.matched.bindings.size()) {
       binding = unit.matched.bindings[original];
@@ -284,18 +295,15 @@ class Assembler {
                       "proven code tell where it is",
                       unit.diff->patched.source));
     }
-    return fresh_.add_external(symbol, binding);
+    return binding;
   }
 
-  AtomSymbolId bind_by_name(const AtomSymbol& symbol) {
+  Binding bind_by_name(const AtomSymbol& symbol) {
     if (symbol.atom) {
       // The diff neither included nor bound what an included atom refers to.
       report_.refuse("diff-unexplained", symbol.name,
                      "new code refers to it, and it is neither in the patch nor in the target");
-      return fresh_.add_external(symbol, {});
-    }
-    if (auto it = new_globals_.find(symbol.name); it != new_globals_.end()) {
-      return it->second;
+      return {};
     }
     if (auto it = known_.find(symbol.name); it != known_.end()) {
       return fresh_.add_external(symbol, it->second);
@@ -312,9 +320,10 @@ class Assembler {
       report_.refuse("import-ifunc", symbol.name,
                      "the target defines it as an indirect function, and new code calls it");
     } else if (candidates.size() == 1 && candidates[0]->type == elf::SymbolType::Tls) {
-      binding.kind = BindingKind::TpOffset;
-      binding.tp_offset =
-          static_cast<int64_t>(candidates[0]->address.value) + tls_block_end_.value_or(0);
+      bool library = symbols_.is_library();
+      binding.kind = library ? BindingKind::ModuleOffset : BindingKind::TpOffset;
+      binding.tp_offset = static_cast<int64_t>(candidates[0]->address.value) +
+                          (library ? 0 : tls_block_end_.value_or(0));
     } else if (candidates.size() == 1) {
       binding.kind = BindingKind::Address;
       binding.address = candidates[0]->address;
@@ -329,7 +338,7 @@ class Assembler {
         binding.evidence = elf::Evidence::None;
       }
     }
-    return fresh_.add_external(symbol, binding);
+    return binding;
   }
 
   void add_old(const MatchedUnit& unit, const Mapped& fresh) {

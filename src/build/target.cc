@@ -34,10 +34,8 @@ void check_kind(const elf::File& file, const std::string& name, Report& report) 
     what = "it is neither an executable nor a shared library";
   } else if (file.is_static()) {
     what = "it is a static executable";
-  } else if (file.type() == elf::FileType::SharedObject &&
-             (!has_segment(file, elf::SegmentType::Interp) || !file.soname().empty())) {
-    // A library that can also be run (libc.so.6) has an interpreter and a soname.
-    what = "it is a shared library, or a static PIE";
+  } else if (!file.is_library() && !has_segment(file, elf::SegmentType::Interp)) {
+    what = "it is a static PIE";
   }
   if (!what.empty()) {
     report.refuse("target-unsupported", name, what);

@@ -39,6 +39,10 @@ std::string where(const elf::Binding& b) {
       return fmt::format("{:#x}", b.address.value);
     case elf::BindingKind::TpOffset:
       return fmt::format("thread pointer {:+#x}", b.tp_offset);
+    case elf::BindingKind::ModuleOffset:
+      return fmt::format("TLS block {:+#x}", b.tp_offset);
+    case elf::BindingKind::TlsSlot:
+      return fmt::format("TLS, slot {:#x}", b.got_slot.value);
     case elf::BindingKind::Import:
       return b.stub.value != 0 ? fmt::format("import, stub {:#x}", b.stub.value) : "import";
   }

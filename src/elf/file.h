@@ -99,6 +99,8 @@ class File {
   std::string soname() const;                   // "" if none
   std::vector<std::string> needed() const;      // DT_NEEDED
   bool is_static() const;                       // no PT_INTERP and no PT_DYNAMIC
+  bool is_library() const;                      // a shared library, also one that can be run
+  bool is_symbolic() const;  // linked with -Bsymbolic: ld.so searches the library itself first
   // DW_AT_producer of the first compile units, without duplicates; .comment's strings if there is
   // no DWARF.
   std::vector<std::string> producers() const;

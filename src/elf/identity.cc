@@ -133,6 +133,24 @@ std::string File::soname() const {
   return offset ? std::string(dynamic.strings().text(*offset)) : "";
 }
 
+// A PIE says so in DT_FLAGS_1 (binutils, lld and mold set it); one of an older linker has an
+// interpreter and no name. A library that can be run (libc.so.6) has both.
+bool File::is_library() const {
+  DynamicTable dynamic(bytes_, segments_, name_);
+  if (type_ != FileType::SharedObject || dynamic.empty() ||
+      (dynamic.find(DT_FLAGS_1).value_or(0) & DF_1_PIE) != 0) {
+    return false;
+  }
+  return dynamic.find(DT_SONAME) ||
+         std::none_of(segments_.begin(), segments_.end(),
+                      [](const Segment& s) { return s.type == SegmentType::Interp; });
+}
+
+bool File::is_symbolic() const {
+  DynamicTable dynamic(bytes_, segments_, name_);
+  return dynamic.find(DT_SYMBOLIC) || (dynamic.find(DT_FLAGS).value_or(0) & DF_SYMBOLIC) != 0;
+}
+
 std::vector<std::string> File::needed() const {
   DynamicTable dynamic(bytes_, segments_, name_);
   StringTable strings = dynamic.strings();

@@ -201,7 +201,7 @@ class PatchChecker {
     fresh_.line(b.version, "a version");
     bool limits = b.address.value <= kAddressLimit && b.stub.value <= kAddressLimit &&
                   b.got_slot.value <= kAddressLimit;
-    if (!limits || b.kind > BindingKind::Import || b.evidence > elf::Evidence::Proof) {
+    if (!limits || b.kind > BindingKind::TlsSlot || b.evidence > elf::Evidence::Proof) {
       throw fail(fmt::format("the binding of symbol '{}' is impossible", s.name));
     }
   }

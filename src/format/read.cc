@@ -84,7 +84,10 @@ class PatchReader {
       case BindingKind::Address:
         b.address = LinkAddr(symbol.value);
         break;
+      case BindingKind::TlsSlot:
+        break;
       case BindingKind::TpOffset:
+      case BindingKind::ModuleOffset:
         b.tp_offset = static_cast<int64_t>(symbol.value);
         break;
       case BindingKind::Import:

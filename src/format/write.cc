@@ -69,9 +69,10 @@ class SourceTable {
     OutSymbol& o = e.symbol;
     o.name =
         b.kind == BindingKind::Import && !b.version.empty() ? s.name + "@" + b.version : s.name;
-    o.value = b.kind == BindingKind::Address    ? b.address.value
-              : b.kind == BindingKind::TpOffset ? static_cast<uint64_t>(b.tp_offset)
-                                                : 0;
+    o.value = b.kind == BindingKind::Address ? b.address.value
+              : b.kind == BindingKind::TpOffset || b.kind == BindingKind::ModuleOffset
+                  ? static_cast<uint64_t>(b.tp_offset)
+                  : 0;
     o.size = s.size;
     o.type = s.type;
     o.bind = s.bind;

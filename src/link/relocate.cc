@@ -133,6 +133,9 @@ class Relocator {
       case Way::TpSlot:
         put(ref, layout_.tls_slot(ref.symbol), true);
         return;
+      case Way::OwnSlot:
+        put(ref, binding.got_slot, true);
+        return;
       case Way::TpOffset:
         put(ref, LinkAddr(static_cast<uint64_t>(binding.tp_offset)), false);
         return;

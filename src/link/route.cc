@@ -64,7 +64,24 @@ Route route_tls(const format::Patch& patch, const elf::Ref& ref) {
     return refused("tls-unsupported",
                    fmt::format("{} is a thread-local variable that the patch adds", symbol.name));
   }
-  if (patch.fresh_bindings[ref.symbol].kind != BindingKind::TpOffset) {
+  if (ref.type == RelocType::TLSDESC_CALL) {
+    return {Way::Nothing};  // marks the call behind the descriptor's address
+  }
+  const BindingKind kind = patch.fresh_bindings[ref.symbol].kind;
+  const bool offset = ref.type == RelocType::DTPOFF32 || ref.type == RelocType::DTPOFF64;
+  if (kind == BindingKind::TlsSlot && elf::find_traits(ref.type)->via_got) {
+    return {Way::OwnSlot};
+  }
+  if (kind == BindingKind::ModuleOffset && offset) {
+    return {Way::TpOffset};
+  }
+  if (kind == BindingKind::ModuleOffset || kind == BindingKind::TlsSlot ||
+      kind == BindingKind::Import) {
+    return refused("tls-unsupported",
+                   fmt::format("the target has no slot for {} of the kind that the new code needs",
+                               symbol.name));
+  }
+  if (kind != BindingKind::TpOffset) {
     return refused("tls-unsupported",
                    fmt::format("{} has no fixed offset from the thread pointer", symbol.name));
   }
@@ -123,8 +140,10 @@ Route find_route(const format::Patch& patch, const elf::Atom& atom, const elf::R
   if (traits->tls) {
     return route_tls(patch, ref);
   }
-  if (symbol.atom ? is_tls(patch.fresh.atoms[*symbol.atom].storage)
-                  : binding.kind == BindingKind::TpOffset) {
+  if (symbol.atom
+          ? is_tls(patch.fresh.atoms[*symbol.atom].storage)
+          : binding.kind == BindingKind::TpOffset || binding.kind == BindingKind::ModuleOffset ||
+                binding.kind == BindingKind::TlsSlot) {
     return refused("reloc-unsupported", fmt::format("{} is thread-local and has no address", name));
   }
   const bool import = !symbol.atom && binding.kind == BindingKind::Import;

@@ -16,7 +16,8 @@ enum class Way : uint8_t {
   Veneer,    // a branch, to `jmp *slot(%rip)` in the image
   Slot,      // the field leads to a GOT slot of the image that holds S
   TpSlot,    // the field leads to a GOT slot of the image that holds S's offset from %fs:0
-  TpOffset,  // the field holds that offset itself
+  TpOffset,  // the field holds that offset itself, or the one in the module's TLS block
+  OwnSlot,   // the field leads to a slot of the target's GOT, which ld.so has filled
   Word,      // eight bytes that are filled per process
   Size,      // the field holds the size of a symbol
   Refused,

@@ -331,7 +331,8 @@ Binding Binder::binding_of(AtomSymbolId id) const {
   Binding binding = hypotheses_.known(canonical(graph_, id));
   if (symbol.atom && binding.kind == BindingKind::Address) {
     binding.address += symbol.offset;
-  } else if (symbol.atom && binding.kind == BindingKind::TpOffset) {
+  } else if (symbol.atom &&
+             (binding.kind == BindingKind::TpOffset || binding.kind == BindingKind::ModuleOffset)) {
     binding.tp_offset += static_cast<int64_t>(symbol.offset);
   }
   return binding;

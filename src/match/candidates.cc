@@ -121,8 +121,10 @@ Binding binding_at(const MapEntry& entry, const AtomSymbol& symbol, const Target
     report.refuse("tls-unsupported", symbol.name, "the target has no thread-local storage");
     return {};
   }
-  binding.kind = BindingKind::TpOffset;
-  binding.tp_offset = static_cast<int64_t>(entry.address.value) + *target.tls_block_end;
+  const bool library = target.symbols.is_library();
+  binding.kind = library ? BindingKind::ModuleOffset : BindingKind::TpOffset;
+  binding.tp_offset =
+      static_cast<int64_t>(entry.address.value) + (library ? 0 : *target.tls_block_end);
   return binding;
 }
 

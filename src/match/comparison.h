@@ -152,7 +152,6 @@ class Comparison {
     Site site;
   };
   std::vector<ModuleOffset> module_offsets_;
-  std::map<elf::AtomSymbolId, int64_t> module_solved_;
   ModuleBlock module_block_ = ModuleBlock::Unknown;
   bool descriptor_relaxed_ = false;
 };

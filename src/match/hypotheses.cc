@@ -29,6 +29,9 @@ std::string place_of(const Binding& binding) {
       return fmt::format("at {:#x}", binding.address.value);
     case BindingKind::TpOffset:
       return fmt::format("{:#x} from the thread pointer", binding.tp_offset);
+    case BindingKind::ModuleOffset:
+    case BindingKind::TlsSlot:
+      return fmt::format("{:#x} in the TLS block", binding.tp_offset);
     case BindingKind::Import:
       return "in another module";
     case BindingKind::Unbound:

@@ -82,6 +82,7 @@ void SymbolMap::read_relocations(const elf::File& file) {
       ImportEntry& import = imports_[index];
       if (symbol->defined()) {
         import.own = LinkAddr(symbol->value);
+        import.defined = true;
         import.ifunc = symbol->type == elf::SymbolType::GnuIfunc;
       }
       if (slot) {
@@ -126,9 +127,14 @@ void SymbolMap::read_relocations(const elf::File& file) {
       case RelocType::TPOFF64:
         value.kind = Kind::TpOffset;
         break;
-      case RelocType::DTPMOD64:
+      case RelocType::DTPMOD64: {
         value.kind = Kind::ModuleId;
+        Bytes offset(sizeof(uint64_t));
+        if (!value.import && elf::FileReader(file).try_read(value.at + 8, offset)) {
+          value.addend = load<int64_t>(offset);
+        }
         break;
+      }
       case RelocType::DTPOFF64:
         value.kind = Kind::ModuleOffset;
         break;

@@ -45,6 +45,9 @@ std::string describe(const Binding& binding) {
       return fmt::format("thread pointer {:+#x}", binding.tp_offset);
     case BindingKind::Import:
       return "another module";
+    case BindingKind::ModuleOffset:
+    case BindingKind::TlsSlot:
+      return fmt::format("TLS block {:+#x}", binding.tp_offset);
     case BindingKind::Unbound:
       break;
   }
@@ -360,8 +363,11 @@ bool Comparison::refer_tp_slot(AtomSymbolId id, int64_t delta, LinkAddr slot) {
   if (import.name != symbol.name) {
     return fail(fmt::format("the target uses {}, not {}", import.name, symbol.name));
   }
+  if (import.defined) {
+    return refer_module_offset(id, static_cast<int64_t>(import.own.value));
+  }
   if (symbol.atom) {
-    return true;  // a library's own, by name: its offset is known to ld.so only
+    return fail(fmt::format("the target imports {}, which the object defines", symbol.name));
   }
   Binding binding;
   binding.kind = BindingKind::Import;
@@ -413,7 +419,7 @@ bool Comparison::refer_dynamic_tls(elf::RelocType type, AtomSymbolId id, int64_t
       return (import.own.value == 0 || fail("the TLS block is elsewhere")) &&
              find_module_block(ModuleBlock::Called);
     }
-    return true;
+    return !import.defined || refer_module_offset(id, static_cast<int64_t>(import.own.value));
   }
   if (descriptor && is_module_base(id)) {
     return (first->addend == 0 || fail("the TLS block is elsewhere")) &&
@@ -427,17 +433,22 @@ bool Comparison::refer_dynamic_tls(elf::RelocType type, AtomSymbolId id, int64_t
                 : fail("the target's slot for a TLS offset can't be read");
 }
 
-// An offset in the module's block identifies the variable in this module; no binding says it yet.
+// An offset in the module's block identifies the variable in this module. Of an executable it is an
+// offset from the thread pointer as well, and that is what other code of it may have.
 bool Comparison::refer_module_offset(AtomSymbolId id, int64_t value) {
   const AtomSymbol& symbol = graph_->symbols[id];
   if (!check_tls_name(symbol, value)) {
     return false;
   }
-  const AtomSymbolId key = canonical(*graph_, id);
-  const int64_t base = value - (symbol.atom ? static_cast<int64_t>(symbol.offset) : 0);
-  const auto [at, fresh] = module_solved_.emplace(key, base);
-  return fresh || at->second == base ||
-         fail(fmt::format("{} has two places in the TLS block", symbol.name));
+  Binding binding;
+  binding.kind = BindingKind::ModuleOffset;
+  binding.evidence = Evidence::Proof;
+  binding.tp_offset = value - (symbol.atom ? static_cast<int64_t>(symbol.offset) : 0);
+  if (!target_->symbols.is_library() && target_->tls_block_end) {
+    binding.kind = BindingKind::TpOffset;
+    binding.tp_offset += *target_->tls_block_end;
+  }
+  return solve(id, std::move(binding));
 }
 
 bool Comparison::refer_size(AtomSymbolId id, int64_t delta, int64_t value) {

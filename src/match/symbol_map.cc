@@ -47,6 +47,7 @@ bool is_nameable(const elf::Symbol& symbol) {
 SymbolMap SymbolMap::from_file(const elf::File& target, const NameSources& names) {
   SymbolMap map;
   map.is_static_ = target.is_static();
+  map.is_library_ = target.is_library();
   const bool lost = target.symbols().empty() && names.debug;
   const elf::File& named = lost ? *names.debug : target;
   map.has_symtab_ = !named.symbols().empty();
@@ -60,6 +61,7 @@ SymbolMap SymbolMap::from_file(const elf::File& target, const NameSources& names
   map.read_relocations(target);
   map.read_stubs(target);
   map.read_entry_point(target);
+  map.read_exports(target);
   map.make_indexes();
   return map;
 }

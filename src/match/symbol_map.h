@@ -37,7 +37,8 @@ struct ImportEntry {
   LinkAddr stub;  // 0 if there is none
   LinkAddr slot;  // 0 if there is none; of several the one that is filled when the program starts
   LinkAddr own;   // where the target itself defines it (IFUNC: the resolver); 0: it does not
-  bool ifunc = false;  // what the slot gets is the result of the resolver at `own`
+  bool ifunc = false;    // what the slot gets is the result of the resolver at `own`
+  bool defined = false;  // the target itself defines it; TLS: `own` is an offset, which may be 0
 };
 
 // What ld.so writes to a place of the target when it starts.
@@ -46,7 +47,7 @@ struct DynamicValue {
     Address,       // bias + address
     Import,        // address of imports()[import] + addend
     TpOffset,      // offset from the thread pointer: of import + addend, or addend in this module
-    ModuleId,      // TLS module number of import, or of this module
+    ModuleId,      // TLS module number of import, or of this module; addend: of the word behind it
     ModuleOffset,  // offset in the TLS block of the module, as TpOffset
     Descriptor,    // two words of a TLS descriptor, as TpOffset
     Other,         // COPY, or something this table does not understand
@@ -55,6 +56,14 @@ struct DynamicValue {
   LinkAddr address;
   std::optional<uint32_t> import;
   int64_t addend = 0;
+};
+
+// A symbol that a shared library defines for everybody. ld.so may give another module's definition
+// of that name to the library's own code (it is preemptible), unless it is linked -Bsymbolic.
+struct Export {
+  std::string name, version;
+  LinkAddr address;  // TLS: st_value, an offset in the TLS block
+  bool tls = false;
 };
 
 class SymbolMap {
@@ -71,6 +80,18 @@ class SymbolMap {
   // to come from the code.
   bool has_symtab() const { return has_symtab_; }
   bool is_static() const { return is_static_; }  // nothing can be imported
+  bool is_library() const { return is_library_; }
+  // Of a library: the preemptible definition of that name at that address (TLS: offset in the
+  // block). Nullptr: there is none, so that the library's code uses its own.
+  const Export* preemptible(std::string_view name, LinkAddr address, bool tls = false) const;
+  // The dynamic relocation that names the preemptible symbol, as an import. Nullptr: nothing of the
+  // library refers to it by name.
+  const ImportEntry* import_of(const Export& symbol) const;
+  // The target's GOT slot through which code reaches a thread-local variable by a relocation of
+  // type `type` (TLSGD, GOTTPOFF, GOTPC32_TLSDESC): of a variable that is found by name, or of the
+  // one at `offset` in the target's own TLS block. TLSLD: the slot for the block itself.
+  std::optional<LinkAddr> find_tls_slot(elf::RelocType type, std::string_view name) const;
+  std::optional<LinkAddr> find_tls_slot(elf::RelocType type, int64_t offset) const;
 
   std::vector<const MapEntry*> named(std::string_view name) const;  // all of that exact name
   // All whose name is equal but for the numbers of the compiler (names.h), exact names first.
@@ -102,10 +123,12 @@ class SymbolMap {
   void read_segments(const elf::File& file);
   void read_symbols(const elf::File& file, Source source);
   void read_dynamic_symbols(const elf::File& file);
-  void read_relocations(const elf::File& file);                            // imports.cc
-  void read_stubs(const elf::File& file);                                  // imports.cc
-  void read_entry_point(const elf::File& file);                            // entry_point.cc
-  uint32_t import_index(std::string_view name, std::string_view version);  // imports.cc
+  void read_relocations(const elf::File& file);                                // imports.cc
+  void read_stubs(const elf::File& file);                                      // imports.cc
+  void read_entry_point(const elf::File& file);                                // entry_point.cc
+  void read_exports(const elf::File& file);                                    // exports.cc
+  bool is_tls_slot(const DynamicValue& value, DynamicValue::Kind kind) const;  // exports.cc
+  uint32_t import_index(std::string_view name, std::string_view version);      // imports.cc
   void make_indexes();
 
   std::vector<MapEntry> entries_;
@@ -126,7 +149,8 @@ class SymbolMap {
   };
   std::vector<Region> regions_;  // PT_LOAD
   std::vector<LinkRange> relro_;
-  bool has_symtab_ = false, is_static_ = false;
+  std::vector<Export> exports_;  // of a library, by name
+  bool has_symtab_ = false, is_static_ = false, is_library_ = false;
 };
 
 }  // namespace qp::match

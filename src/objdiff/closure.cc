@@ -171,10 +171,6 @@ void Closure::check_reference(AtomId from, const elf::Ref& ref) {
         "no-function-sections", describe_atom(side_, from),
         fmt::format("its jump to {} has only {} byte for the distance", s.name, traits->width));
   }
-  if (traits->tls && ref.type != RelocType::TPOFF32 && ref.type != RelocType::GOTTPOFF) {
-    report_.refuse("tls-unsupported", s.name,
-                   fmt::format("{} uses it with {}", describe_atom(side_, from), traits->name));
-  }
 }
 
 void Closure::check_included(AtomId id) {

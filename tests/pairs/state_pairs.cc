@@ -74,15 +74,13 @@ std::vector<Pair> state_pairs() {
     static __thread int mine = 3; __thread int shared;
     KEEP int touch(int x) { return mine += x; }
     KEEP int other(int x) { return g1(x) + shared; })";
-  add(edit("ThreadLocal", tls, "mine += x", "mine -= x", {"touch"})).where = executable_only;
+  add(edit("ThreadLocal", tls, "mine += x", "mine -= x", {"touch"}));
   add(edit("ThreadLocalUntouched", tls + "KEEP int last(int x) { return g3(x); }", "g3(x)", "g2(x)",
            {"last"}));
   Pair& new_tls = add(refusal("ThreadLocalNew", tls, "__thread int shared;",
                               "__thread int shared; static __thread int more;", {"touch"},
                               {"tls-unsupported"}));
   new_tls.patched = replaced(new_tls.patched, "mine += x", "mine += more++");
-  add(refusal("ThreadLocalDynamic", tls, "mine += x", "mine -= x", {"touch"}, {"tls-unsupported"}))
-      .where = [](const Compiler& c) { return has_flag(c, "-fPIC"); };
   // 64 KiB and more live elsewhere in the medium model.
   Pair& large = add(edit("LargeArrays", R"(
     static int large[30000] = {1}; static int empty[30000]; static const int fixed[30000] = {3};

@@ -418,7 +418,7 @@ TEST(Refuse, Targets) {
   const char* f = "int f(int x) { return x; }\n";
   EXPECT_EQ((Program{{{"main.c", kMain}, {"f.c", f}}, {"-static"}}.refusal(change)),
             "target-unsupported");
-  EXPECT_EQ((Program{{{"f.c", f}}, {"-shared", "-Wl,--build-id"}}.refusal(change)),
+  EXPECT_EQ((Program{{{"main.c", kMain}, {"f.c", f}}, {"-static-pie"}}.refusal(change)),
             "target-unsupported");
   EXPECT_EQ((Program{{{"main.c", kMain}, {"f.c", f}}, {"-Wl,--build-id=none"}}.refusal(change)),
             "no-build-id");

@@ -328,8 +328,8 @@ TEST(Relocation, ThreadLocalOffsets) {
 
 // Claim: dynamic thread-local models and new thread-local variables are refused.
 TEST(Relocation, OtherThreadLocalsAreRefused) {
-  for (RelocType type : {RelocType::TLSGD, RelocType::TLSLD, RelocType::DTPOFF32,
-                         RelocType::GOTPC32_TLSDESC, RelocType::TLSDESC_CALL}) {
+  for (RelocType type :
+       {RelocType::TLSGD, RelocType::TLSLD, RelocType::DTPOFF32, RelocType::GOTPC32_TLSDESC}) {
     PatchBuilder b;
     auto f = b.function("f", load_code());
     b.ref(f, 3, type, b.thread_local_at("state", -24), -4);
@@ -338,6 +338,33 @@ TEST(Relocation, OtherThreadLocalsAreRefused) {
   PatchBuilder b;
   b.data("state", Bytes(8), elf::Storage::TlsData);
   EXPECT_THAT(findings(b.patch, kBase), ElementsAre("tls-unsupported"));
+}
+
+// Claim: a thread-local variable of a library is reached through the target's own slots, and by
+// its offset in the module's block; a reference of a kind for which there is no slot is refused.
+TEST(Relocation, ThreadLocalsOfALibrary) {
+  PatchBuilder b;
+  elf::Binding slot{.kind = elf::BindingKind::TlsSlot, .got_slot = LinkAddr(0x4010)};
+  elf::Binding offset{.kind = elf::BindingKind::ModuleOffset, .tp_offset = 24};
+  for (RelocType type :
+       {RelocType::TLSGD, RelocType::TLSLD, RelocType::GOTTPOFF, RelocType::GOTPC32_TLSDESC}) {
+    PatchBuilder c;
+    auto f = c.function("f", load_code());
+    c.ref(f, 3, type, c.undefined("state", slot), -4);
+    Linked linked(c.patch, kBase);
+    ASSERT_TRUE(linked.report.clean());
+    EXPECT_EQ(operand(linked, "f", 3), 0x4010U);
+    EXPECT_TRUE(linked.image.fills.empty());
+    PatchBuilder d;
+    auto g = d.function("g", load_code());
+    d.ref(g, 3, type, d.undefined("state", offset), -4);
+    EXPECT_THAT(findings(d.patch, kBase), ElementsAre("tls-unsupported"));
+  }
+  auto f = b.function("f", load_code());
+  b.ref(f, 3, RelocType::DTPOFF32, b.undefined("state", offset), 8);
+  Linked linked(b.patch, kBase);
+  ASSERT_TRUE(linked.report.clean());
+  EXPECT_EQ(linked.at<int32_t>(linked.address_of("f") + 3), 32);
 }
 
 // Claim: the offset of a thread-local variable is not taken for an address.
