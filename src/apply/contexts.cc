@@ -41,6 +41,9 @@ bool makes_contexts(const proc::Process& process) {
     if (!m.file) {
       continue;
     }
+    if (m.file->is_static()) {
+      return true;  // it imports nothing; what is linked into it can be anything
+    }
     for (const elf::Symbol& s : m.file->dynamic_symbols()) {
       if (!s.defined() && std::find(kMakers.begin(), kMakers.end(), s.name) != kMakers.end()) {
         return true;

@@ -47,19 +47,15 @@ ImportResolver::ImportResolver(const proc::Process& process,
                                const std::vector<proc::Module>& modules, const proc::Module& target)
     : process_(process), modules_(modules), target_(target), scope_(process, modules, target) {}
 
-// What ld.so put into a slot of the target. Nullopt: it did not yet.
-std::optional<LiveAddr> ImportResolver::from_slot(LinkAddr slot,
-                                                  const std::optional<Definition>& own) const {
+// What ld.so put into a slot of the target. Nullopt: nothing yet; until the first call a slot of a
+// lazy PLT holds what the file has there, moved by the load bias.
+std::optional<LiveAddr> ImportResolver::from_slot(LinkAddr slot) const {
   auto value = peek(process_.memory(), target_.bias(slot));
-  if (!value || *value == 0) {
+  Bytes initial(sizeof(uint64_t));
+  if (!value || *value == 0 ||
+      (elf::FileReader(*target_.file).try_read(slot, initial) &&
+       target_.bias(LinkAddr(load<uint64_t>(initial))).value == *value)) {
     return std::nullopt;
-  }
-  std::vector<elf::Relocation> all = target_.file->dynamic_relocations();
-  bool lazy = std::any_of(all.begin(), all.end(), [&](const elf::Relocation& r) {
-    return r.offset == slot.value && r.type == elf::RelocType::JumpSlot;
-  });
-  if (lazy && is_code_of(target_, LiveAddr(*value)) && !(own && own->address.value == *value)) {
-    return std::nullopt;  // it leads to the target's own PLT
   }
   return LiveAddr(*value);
 }
@@ -124,7 +120,7 @@ std::optional<LiveAddr> ImportResolver::resolve(const elf::AtomSymbol& symbol,
     own = find_definition(target_, name, binding.version);
   }
   if (binding.got_slot.value != 0) {
-    if (auto value = from_slot(binding.got_slot, own)) {
+    if (auto value = from_slot(binding.got_slot)) {
       if (own && !is_explained(*value, name)) {
         report.refuse("interposed", name,
                       fmt::format("the library's GOT slot at {:#x} holds {:#x}, which no module of "

@@ -32,7 +32,7 @@ class ImportResolver {
   void check_interposition(const format::Patch& patch, Report& report) const;
 
  private:
-  std::optional<LiveAddr> from_slot(LinkAddr slot, const std::optional<Definition>& own) const;
+  std::optional<LiveAddr> from_slot(LinkAddr slot) const;
   std::optional<LiveAddr> from_any_slot(const std::string& name, const proc::Module& definer) const;
   std::optional<LiveAddr> from_own_slot(LinkAddr resolver, const proc::Module& definer) const;
   bool is_explained(LiveAddr value, const std::string& name) const;

@@ -130,9 +130,9 @@ const std::vector<RefusalKind>& all_refusals() {
        "them.",
        "Fix the callers instead, or link the target without folding.",
        ExitCode::NoMatch, false},
-      {"target-unsupported", "this kind of target is not supported yet",
-       "Static executables and foreign architectures need their own handling of GOT, TLS and "
-       "placement.",
+      {"target-unsupported", "this kind of target is not supported",
+       "A patch is for a linked program or library of this architecture: processes run nothing "
+       "else.",
        "See docs/limits.md.", ExitCode::NoMatch, false},
       {"no-build-id", "the target has no build-id",
        "The build-id names the target in the patch file and finds it in processes.",

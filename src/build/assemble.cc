@@ -317,8 +317,18 @@ class Assembler {
                      fmt::format("the target has globals of that name at {:#x} and {:#x}",
                                  candidates[0]->address.value, candidates[1]->address.value));
     } else if (candidates.size() == 1 && candidates[0]->type == elf::SymbolType::GnuIfunc) {
-      report_.refuse("import-ifunc", symbol.name,
-                     "the target defines it as an indirect function, and new code calls it");
+      // Calls go to the stub, which jumps to what the resolver has chosen.
+      const auto& imports = symbols_.imports();
+      auto own = std::find_if(imports.begin(), imports.end(), [&](const match::ImportEntry& i) {
+        return i.ifunc && i.own == candidates[0]->address && i.stub.value != 0;
+      });
+      if (own == imports.end()) {
+        report_.refuse("import-ifunc", symbol.name,
+                       "the target defines it as an indirect function and never calls it");
+        return {};
+      }
+      binding.kind = BindingKind::Address;
+      binding.address = own->stub;
     } else if (candidates.size() == 1 && candidates[0]->type == elf::SymbolType::Tls) {
       bool library = symbols_.is_library();
       binding.kind = library ? BindingKind::ModuleOffset : BindingKind::TpOffset;
@@ -327,6 +337,9 @@ class Assembler {
     } else if (candidates.size() == 1) {
       binding.kind = BindingKind::Address;
       binding.address = candidates[0]->address;
+    } else if (symbols_.is_static() && symbol.bind != elf::SymbolBind::Weak) {
+      report_.refuse("symbol-missing", symbol.name,
+                     "the target is linked statically and does not have it");
     } else {
       binding.kind = BindingKind::Import;
       binding.version = symbol.version;

@@ -23,19 +23,10 @@
 namespace qp::build {
 namespace {
 
-bool has_segment(const elf::File& file, elf::SegmentType type) {
-  return std::any_of(file.segments().begin(), file.segments().end(),
-                     [&](const elf::Segment& s) { return s.type == type; });
-}
-
 void check_kind(const elf::File& file, const std::string& name, Report& report) {
   std::string what;
   if (file.type() == elf::FileType::Relocatable || file.type() == elf::FileType::Core) {
     what = "it is neither an executable nor a shared library";
-  } else if (file.is_static()) {
-    what = "it is a static executable";
-  } else if (!file.is_library() && !has_segment(file, elf::SegmentType::Interp)) {
-    what = "it is a static PIE";
   }
   if (!what.empty()) {
     report.refuse("target-unsupported", name, what);

@@ -397,8 +397,8 @@ std::vector<File::Group> File::groups() const {
 }
 
 bool File::is_static() const {
-  return std::none_of(segments_.begin(), segments_.end(), [](const Segment& s) {
-    return s.type == SegmentType::Interp || s.type == SegmentType::Dynamic;
+  return !is_library() && std::none_of(segments_.begin(), segments_.end(), [](const Segment& s) {
+    return s.type == SegmentType::Interp;
   });
 }
 

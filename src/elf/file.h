@@ -98,7 +98,7 @@ class File {
   std::optional<std::string> build_id() const;  // lower-case hex
   std::string soname() const;                   // "" if none
   std::vector<std::string> needed() const;      // DT_NEEDED
-  bool is_static() const;                       // no PT_INTERP and no PT_DYNAMIC
+  bool is_static() const;                       // an executable without ld.so, also a static PIE
   bool is_library() const;                      // a shared library, also one that can be run
   bool is_symbolic() const;  // linked with -Bsymbolic: ld.so searches the library itself first
   // DW_AT_producer of the first compile units, without duplicates; .comment's strings if there is

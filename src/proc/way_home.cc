@@ -156,8 +156,12 @@ std::optional<HomeCode> find_home_code(const Process& process,
                                             0xc3};                                // ret
   xstate_ends();
   std::optional<LiveAddr> call, restorer;
+  const auto is_libc = [](const Mapping& m) { return m.name.find("/libc") != std::string::npos; };
+  // A static program has what it uses of libc in its own code.
+  const bool linked = std::any_of(mappings.begin(), mappings.end(),
+                                  [&](const Mapping& m) { return m.executable && is_libc(m); });
   for (const Mapping& m : mappings) {
-    if (!m.executable || m.name.find("/libc") == std::string::npos) {
+    if (!m.executable || (linked ? !is_libc(m) : m.inode == 0)) {
       continue;
     }
     restorer = restorer ? restorer : find_code(process.memory(), m.range, kRestorer);

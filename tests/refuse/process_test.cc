@@ -48,6 +48,17 @@ class ProcessCase : public LiveCase {
   std::string patch_;
 };
 
+// One of them, with libc in it.
+std::vector<Instance> linked_statically(const std::vector<Instance>& instances) {
+  for (Instance instance : instances) {
+    if (!instance.how.pie) {
+      instance.what.link_flags.emplace_back("-static");
+      return {instance};
+    }
+  }
+  return {};
+}
+
 class AnyProcess : public ProcessCase {};
 class SuspendedContext : public ProcessCase {};
 class OwnBreakpoint : public ProcessCase {};
@@ -317,6 +328,10 @@ INSTANTIATE_TEST_SUITE_P(Scenario, DamagedRegistry,
                          testing::ValuesIn(scenario(QP_SCENARIOS, "plain")), instance_name);
 INSTANTIATE_TEST_SUITE_P(Scenario, SuspendedContext,
                          testing::ValuesIn(scenario(QP_SCENARIOS, "suspended_context")),
+                         instance_name);
+INSTANTIATE_TEST_SUITE_P(Static, SuspendedContext,
+                         testing::ValuesIn(linked_statically(scenario(QP_SCENARIOS,
+                                                                      "suspended_context"))),
                          instance_name);
 INSTANTIATE_TEST_SUITE_P(Scenario, OwnBreakpoint,
                          testing::ValuesIn(scenario(QP_SCENARIOS, "own_breakpoint")),
