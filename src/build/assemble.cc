@@ -306,7 +306,7 @@ class Assembler {
       return {};
     }
     if (auto it = known_.find(symbol.name); it != known_.end()) {
-      return fresh_.add_external(symbol, it->second);
+      return it->second;
     }
     Binding binding;
     binding.evidence = elf::Evidence::SymbolTable;
@@ -349,6 +349,12 @@ class Assembler {
         binding.got_slot = import->slot;
       } else {
         binding.evidence = elf::Evidence::None;
+        if (!symbols_.has_symtab()) {
+          report_.warn(fmt::format(
+              "{} is taken for a function of another module: the target has no names, and no unit "
+              "of the compile database that was looked at defines it",
+              symbol.name));
+        }
       }
     }
     return binding;

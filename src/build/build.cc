@@ -259,6 +259,10 @@ Result build(const Request& request, Report& report) {
                   fmt::format("none of the {} changed units is in it (the first is {})",
                               units.size(), touched.units[0].recorded_file));
   }
+  // The database's order is make's, and may be another one each time.
+  std::stable_sort(matched.begin(), matched.end(), [](const MatchedUnit& a, const MatchedUnit& b) {
+    return a.diff->original.source < b.diff->original.source;
+  });
   check_agreement(matched, report);
   if (!matched.empty() && report.clean()) {
     format::Patch patch =
