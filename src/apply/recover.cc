@@ -6,6 +6,9 @@
 // with nobody inside the new code, and the image goes. Forward would be possible too, but back needs
 // nothing that was only in the dead run's memory, and it is what "the command failed" means.
 //
+// A library that was patched can be unloaded, and loaded again without the patch. Its registry says
+// `applied` and no detour is there: nothing leads into the image any more, which can go.
+//
 // A run that was killed while it mapped the image leaves one without a registry, perhaps still open. Its detours come
 // after the registry, so there are none; but since the process can clear a registry as well, its
 // code is searched for jumps into the image before that is believed.
@@ -58,11 +61,23 @@ std::optional<LiveAddr> find_jump_into(const proc::Process& process, LiveRange i
   return std::nullopt;
 }
 
+// Applied once, to code that is not there any more, or that was mapped anew since.
+bool is_unloaded(const proc::Process& process, const Registry& r) {
+  std::vector<proc::Module> modules = process.modules();
+  const proc::Module* module = find_module(modules, r);
+  return module == nullptr ||
+         (find_faults(process, module, r, true).empty() && undo_writes(process, r).empty());
+}
+
 void recover_one(const proc::Process& process, const FoundRegistry& found, const Options& options,
                  Outcome& outcome) {
   std::vector<CodeWrite> writes;
   bool may_escape = false;
-  if (found.registry) {
+  const bool unloaded = found.registry && found.registry->state == State::Applied;
+  if (unloaded) {
+    may_escape = found.registry->may_escape;
+  }
+  if (found.registry && !unloaded) {
     const Registry& r = *found.registry;
     std::vector<proc::Module> modules = process.modules();
     auto faults = find_faults(process, find_module(modules, r), r, true);
@@ -73,7 +88,8 @@ void recover_one(const proc::Process& process, const FoundRegistry& found, const
     may_escape = r.may_escape && r.state != State::Staged;  // staged: it never ran
   } else if (auto jump = find_jump_into(process, found.image)) {
     throw Refused({{"registry-damaged", found.named_id,
-                    fmt::format("it is empty, but {:#x} jumps into its image", jump->value)}});
+                    fmt::format("it names no detour that is there, but {:#x} jumps into its image",
+                                jump->value)}});
   }
   outcome.functions += writes.size();
   Switched switched = switch_over(process, {{found.image}}, options, outcome, [&](const auto&) {
@@ -137,7 +153,8 @@ Outcome recover(pid_t pid, const Options& options) {
       outcome.verdict = Verdict::Recovered;
     }
     for (const FoundRegistry& found : find_registries(process)) {
-      if (found.registry && found.registry->state == State::Applied) {
+      if (found.registry && found.registry->state == State::Applied &&
+          !is_unloaded(process, *found.registry)) {
         continue;
       }
       if (found.registry && found.registry->state == State::Reverted) {

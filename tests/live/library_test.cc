@@ -319,6 +319,38 @@ TEST_F(Library, replaced_on_disk_is_patched) {
   live_through({6, 1007, 8});
 }
 
+// Claim: after a library was unloaded, and also loaded again, `list` says that the patch is not
+// there any more, `recover` takes its image away, and the patch can be applied again.
+TEST_F(Library, unloaded_and_loaded_again_is_recovered) {
+  make(recipe_for(feature_named("static_data"), Loading::ByDlopenLocal), Loading::ByDlopenLocal);
+  ASSERT_FALSE(HasFatalFailure());
+  victim_ = made_->start();
+  for (const bool again : {false, true}) {
+    EXPECT_EQ(victim_->ask("1"), "6");
+    EXPECT_EQ(on_victim("apply", made_->patch()).exit_code, 0);
+    EXPECT_EQ(victim_->ask("1"), "1007");
+    EXPECT_EQ(victim_->ask("close"), "0");
+    if (again) {
+      EXPECT_EQ(victim_->ask("open"), "1");
+    }
+    EXPECT_EQ(on_victim("list", "--json").exit_code, 9);
+    const Snapshot before = take_snapshot(victim_->pid());
+    EXPECT_EQ(on_victim("revert", id()).exit_code, 9);
+    EXPECT_EQ(left_behind(before, take_snapshot(victim_->pid())), "");
+    const CommandResult recovered =
+        dir_->qpatch({"recover", "--pid", std::to_string(victim_->pid())});
+    EXPECT_EQ(recovered.exit_code, 0) << recovered.both();
+    EXPECT_EQ(on_victim("list", "--json").exit_code, 0);
+    for (const MappedRange& m : take_snapshot(victim_->pid()).mappings) {
+      EXPECT_EQ(m.name.find(".qpi"), std::string::npos) << m.name;
+    }
+    if (!again) {
+      EXPECT_EQ(victim_->ask("open"), "1");
+    }
+  }
+  live_through({6, 1007, 8});
+}
+
 // Claim: `--all` finds the processes by the library, whatever their program is called, and no
 // others.
 TEST_F(Library, all_processes_that_map_it_are_found) {

@@ -30,6 +30,7 @@ constexpr const char* kOpeningHost = R"(
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 static void* library;
 static int (*answer)(int);
 void host_start(void);
@@ -50,7 +51,17 @@ void start(void) {
   }
   host_start();
 }
-void probe(const char* request) { printf("%d", answer(atoi(request))); }
+void probe(const char* request) {
+  if (!strcmp(request, "close")) {
+    printf("%d", dlclose(library));
+  } else if (!strcmp(request, "open")) {
+    library = dlopen(getenv("LIBRARY"), RTLD_NOW);
+    answer = (int (*)(int))dlsym(library, "answer");
+    printf("%d", answer != 0);
+  } else {
+    printf("%d", answer(atoi(request)));
+  }
+}
 )";
 
 }  // namespace
