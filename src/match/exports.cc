@@ -49,10 +49,18 @@ void SymbolMap::read_exports(const elf::File& file) {
     return;
   }
   for (const elf::Symbol& symbol : file.dynamic_symbols()) {
-    if (symbol.defined() && symbol.bind != elf::SymbolBind::Local &&
-        symbol.visibility == elf::Visibility::Default && !symbol.name.empty()) {
-      exports_.push_back({symbol.name, symbol.version, LinkAddr(symbol.value),
-                          symbol.type == elf::SymbolType::Tls});
+    if (!symbol.defined() || symbol.bind == elf::SymbolBind::Local || symbol.name.empty()) {
+      continue;
+    }
+    Export exported{symbol.name, symbol.version, LinkAddr(symbol.value),
+                    symbol.type == elf::SymbolType::Tls};
+    // Protected data may be reached through a slot, in case that an executable has a copy of it
+    // (binutils, -z extern-protected-data).
+    const ImportEntry* import = import_of(exported);
+    const bool by_slot = symbol.visibility == elf::Visibility::Protected && import != nullptr &&
+                         import->slot.value != 0;
+    if (symbol.visibility == elf::Visibility::Default || by_slot) {
+      exports_.push_back(std::move(exported));
     }
   }
   std::stable_sort(exports_.begin(), exports_.end(),
