@@ -92,6 +92,9 @@ LibraryVictim::LibraryVictim(Workdir& dir, const LibraryRecipe& recipe, Loading 
                                    library(),       "library.o"};
   link.insert(link.end(), recipe.link_flags.begin(), recipe.link_flags.end());
   dir.must_run(link, build);
+  if (how == Loading::ByDlopen) {  // one of the three, so that each feature is seen without names
+    dir.must_run({"strip", library()}, build);
+  }
   std::vector<std::string> host = {
       "gcc", "-O1", "-rdynamic", "-o", dir.path() / "host", dir.path() / "host.c", QP_PROTOCOL};
   const std::vector<std::string> kind =
