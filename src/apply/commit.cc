@@ -79,30 +79,8 @@ std::vector<NamedCode> old_code(const Plan& plan) {
   return out;
 }
 
-// A context that was suspended inside between the last look and the switch. The threads that are
-// there by now have to be known, since the stacks of new ones would be taken for other memory. The
-// patch is applied whatever goes wrong here; that this look failed is a note.
-std::optional<SuspendedContext> find_latecomer(const proc::Process& process, ContextScan& contexts,
-                                               Outcome& outcome) {
-  constexpr int kAttempts = 5;
-  std::string failure;
-  for (int attempt = 0; contexts.is_wanted() && attempt < kAttempts; ++attempt) {
-    try {
-      proc::Frozen frozen = proc::Frozen::freeze(process);
-      frozen.thaw();
-      return frozen.gone() ? std::nullopt : contexts.look(frozen.threads());
-    } catch (const Error& e) {
-      failure = e.what();
-    }
-  }
-  if (!failure.empty() && process.alive()) {
-    outcome.notes.push_back("suspended contexts could not be looked for once more: " + failure);
-  }
-  return std::nullopt;
-}
-
-// Takes a switch back because of a context that was too late to be seen. If somebody is in the new
-// code by now, the switch stays.
+// Takes a switch back because of a context that was suspended inside between the look before it and
+// the switch. If somebody is in the new code by now, the switch stays.
 void take_back(const proc::Process& process, const Plan& plan, const Options& options,
                const SuspendedContext& context, Outcome& outcome) {
   const std::vector<BusyThread> busy = describe(context, process, plan.modules, old_code(plan));
@@ -140,7 +118,7 @@ void apply_plan(const proc::Process& process, const Plan& plan, const Options& o
     case Switched::Done:
       staged.keep();
       outcome.verdict = Verdict::Patched;
-      if (const auto context = find_latecomer(process, contexts, outcome)) {
+      if (const auto context = contexts.is_wanted() ? contexts.look() : std::nullopt) {
         take_back(process, plan, options, *context, outcome);
       }
       break;

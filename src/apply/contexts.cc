@@ -7,9 +7,10 @@
 // pointer guard at %fs:0x30, rotated left by 17), and the guard can be read, so they are found too.
 //
 // The stacks of threads are left out, because the stack check judges them better: by their frames,
-// where here every stale word counts. A stack is a thread's if the mapping that the stack pointer is
-// in also holds its thread control block (glibc puts it on top of the stack that it maps), or is the
-// kernel's [stack]. A thread that runs on a stack inside other memory is itself a coroutine.
+// where here every stale word counts. A stack is known by the thread control block that glibc puts
+// on top of it, or is the kernel's [stack]. glibc keeps stacks of threads that ended, with their
+// control blocks and old words; nothing runs there, so they are left out in the same way. A thread
+// that runs on a stack inside other memory is itself a coroutine, and that memory is looked at.
 //
 // The memory is read while the process runs, since it can be gigabytes and the pause may not be
 // longer for it. So it is looked at before the switch and once more after it: a context that was
@@ -53,11 +54,6 @@ bool makes_contexts(const proc::Process& process) {
   return false;
 }
 
-bool is_own_stack(const proc::Mapping& mapping, const proc::StoppedThread& thread) {
-  return !thread.kernel_only && mapping.range.contains(LiveAddr(thread.registers.rsp)) &&
-         (mapping.name == "[stack]" || mapping.range.contains(LiveAddr(thread.registers.fs_base)));
-}
-
 }  // namespace
 
 ContextScan::ContextScan(const proc::Process& process, std::vector<LiveRange> ranges,
@@ -69,45 +65,19 @@ ContextScan::ContextScan(const proc::Process& process, std::vector<LiveRange> ra
 }
 
 // A control block begins with a pointer to itself, and has another one 16 bytes on (glibc
-// sysdeps/x86_64/nptl/tls.h, tcbhead_t: tcb and self). Living threads' stacks were sorted out before.
-bool ContextScan::is_dead_stack(const proc::Mapping& mapping) const {
+// sysdeps/x86_64/nptl/tls.h, tcbhead_t: tcb and self).
+std::optional<LiveAddr> ContextScan::find_control_block(const proc::Mapping& mapping) const {
   constexpr uint64_t kTop = uint64_t{64} << 10;
-  if (!mapping.name.empty()) {
-    return false;
+  if (!mapping.name.empty() || !mapping.readable) {
+    return std::nullopt;
   }
-  const LiveAddr start(std::max(mapping.range.start.value,
-                                mapping.range.end.value - std::min(mapping.range.size(), kTop)));
+  const LiveAddr start = mapping.range.end - std::min(mapping.range.size(), kTop);
   Bytes top(static_cast<uint64_t>(mapping.range.end - start));
   top.resize(process_.memory().read_some(start, top));
   for (uint64_t at = 0; at + 24 <= top.size(); at += 16) {
     const uint64_t here = (start + at).value;
     if (load<uint64_t>(top, at) == here && load<uint64_t>(top, at + 16) == here) {
-      return true;
-    }
-  }
-  return false;
-}
-
-std::vector<LiveRange> ContextScan::memory(const std::vector<proc::StoppedThread>& threads) const {
-  std::vector<LiveRange> all;
-  for (const proc::Mapping& m : process_.mappings()) {
-    const bool stack = std::any_of(threads.begin(), threads.end(),
-                                   [&](const auto& thread) { return is_own_stack(m, thread); });
-    if (m.writable && !m.shared && !stack && !is_image_name(m.name) && !is_dead_stack(m)) {
-      const std::vector<LiveRange> resident = pagemap_.resident(m.range);
-      all.insert(all.end(), resident.begin(), resident.end());
-    }
-  }
-  return all;
-}
-
-std::optional<uint64_t> ContextScan::pointer_guard(
-    const std::vector<proc::StoppedThread>& threads) const {
-  for (const proc::StoppedThread& thread : threads) {
-    Bytes word(sizeof(uint64_t));
-    if (!thread.kernel_only && thread.registers.fs_base != 0 &&
-        process_.memory().try_read(LiveAddr(thread.registers.fs_base + kGuardOffset), word)) {
-      return load<uint64_t>(word);
+      return start + at;
     }
   }
   return std::nullopt;
@@ -121,14 +91,10 @@ bool ContextScan::is_inside(uint64_t word) const {
          !std::binary_search(starts_.begin(), starts_.end(), LiveAddr(word));
 }
 
-std::optional<SuspendedContext> ContextScan::look(const std::vector<proc::StoppedThread>& threads) {
-  if (ranges_.empty()) {
-    return std::nullopt;
-  }
-  const uint64_t guard = pointer_guard(threads).value_or(0);
+std::optional<SuspendedContext> ContextScan::look_in(const proc::Mapping& mapping, uint64_t guard) {
   const uint64_t low = ranges_.front().start.value;
   const uint64_t span = ranges_.back().end.value - low;
-  for (const LiveRange range : memory(threads)) {
+  for (const LiveRange range : pagemap_.resident(mapping.range)) {
     for (LiveAddr at = range.start; at < range.end; at += kChunk) {
       buffer_.resize(std::min<uint64_t>(kChunk, static_cast<uint64_t>(range.end - at)));
       buffer_.resize(process_.memory().read_some(at, buffer_));  // unmapped meanwhile: gone
@@ -137,16 +103,38 @@ std::optional<SuspendedContext> ContextScan::look(const std::vector<proc::Stoppe
         const uint64_t plain = std::rotr(word, 17) ^ guard;
         for (const uint64_t value : {word, plain}) {
           if (value - low <= span && is_inside(value)) {
-            SuspendedContext found{at + i, LiveAddr(value), value != word, ""};
-            for (const proc::Mapping& m : process_.mappings()) {
-              if (m.range.contains(found.at)) {
-                found.where = m.name.empty() ? "anonymous memory" : m.name;
-              }
-            }
-            return found;
+            return SuspendedContext{at + i, LiveAddr(value), value != word,
+                                    mapping.name.empty() ? "anonymous memory" : mapping.name};
           }
         }
       }
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<SuspendedContext> ContextScan::look() {
+  if (ranges_.empty()) {
+    return std::nullopt;
+  }
+  uint64_t guard = 0;  // one for all threads
+  std::vector<proc::Mapping> memory;
+  for (proc::Mapping& m : process_.mappings()) {
+    if (!m.writable || m.shared || m.name == "[stack]" || is_image_name(m.name)) {
+      continue;
+    }
+    if (const auto block = find_control_block(m)) {
+      Bytes word(sizeof guard);
+      if (process_.memory().try_read(*block + kGuardOffset, word)) {
+        guard = load<uint64_t>(word);
+      }
+      continue;
+    }
+    memory.push_back(std::move(m));
+  }
+  for (const proc::Mapping& m : memory) {
+    if (auto found = look_in(m, guard)) {
+      return found;
     }
   }
   return std::nullopt;

@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "proc/freeze.h"
 #include "proc/pagemap.h"
 #include "proc/process.h"
 
@@ -19,7 +18,7 @@ struct SuspendedContext {
 };
 
 // Looks for code pointers into `ranges` in all private writable memory that is no thread's stack.
-// The process runs meanwhile.
+// The process runs meanwhile, and is not stopped for it.
 class ContextScan {
  public:
   // `ranges`: sorted, disjoint. `starts`: addresses that are a function's address, and so no place
@@ -29,15 +28,14 @@ class ContextScan {
   // Whether the process is looked at: its memory is small, or a module of it imports a function that
   // makes contexts. Coroutines of a large process that switches by other means are not found.
   bool is_wanted() const { return wanted_; }
-  // Which stacks are whose is taken from a stop before; threads without a stack of the usual kind
-  // have theirs scanned as memory. The first that is found.
-  std::optional<SuspendedContext> look(const std::vector<proc::StoppedThread>& threads);
+  // The first that is found.
+  std::optional<SuspendedContext> look();
 
  private:
-  bool is_dead_stack(const proc::Mapping& mapping) const;
-  std::vector<LiveRange> memory(const std::vector<proc::StoppedThread>& threads) const;
-  std::optional<uint64_t> pointer_guard(const std::vector<proc::StoppedThread>& threads) const;
+  // Of the thread whose stack the mapping is.
+  std::optional<LiveAddr> find_control_block(const proc::Mapping& mapping) const;
   bool is_inside(uint64_t word) const;
+  std::optional<SuspendedContext> look_in(const proc::Mapping& mapping, uint64_t guard);
 
   const proc::Process& process_;
   std::vector<LiveRange> ranges_;

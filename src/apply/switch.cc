@@ -4,8 +4,8 @@
 // kShareOfStops times as long as the look took, so that a hot function costs it little however long
 // the deadline is.
 //
-// Suspended contexts are looked for after a stop that found nobody inside, and the stop after that
-// is the switch. Who is found suspended is waited for like a thread.
+// Suspended contexts are looked for right before each stop. Who is found suspended is waited for like
+// a thread.
 //
 // The unwind tables are loaded between the first look that needs them and the second, and again
 // when a trace could not be finished, since a library may have been loaded meanwhile.
@@ -64,11 +64,21 @@ std::optional<proc::Frozen> try_freeze(const proc::Process& process, Outcome& ou
 Switched switch_over(const proc::Process& process, const Closed& closed, const Options& options,
                      Outcome& outcome, const std::function<void(const proc::Frozen&)>& act) {
   ContextScan* contexts = closed.contexts;
-  bool look_for_contexts = contexts != nullptr && contexts->is_wanted();
+  const bool look_for_contexts = contexts != nullptr && contexts->is_wanted();
   auto deadline = Clock::now() + options.timeout;
   Clock::duration wait = kFirstWait;
   StackCheck check(process, closed.ranges);
   for (;;) {
+    std::optional<SuspendedContext> context;
+    if (look_for_contexts && (context = contexts->look())) {
+      outcome.attempts += 1;
+      record(outcome.busy, describe(*context, process, process.modules(), closed.names));
+      if (Clock::now() >= deadline) {
+        return process.alive() ? Switched::Busy : Switched::Gone;
+      }
+      std::this_thread::sleep_until(std::min(Clock::now() + kLongestWait, deadline));
+      continue;
+    }
     check.prepare();
     std::optional<proc::Frozen> stopped = try_freeze(process, outcome, deadline);
     if (!stopped) {
@@ -82,21 +92,12 @@ Switched switch_over(const proc::Process& process, const Closed& closed, const O
     }
     fault_point("switch.frozen");
     StackCheck::Answer answer = check.look(frozen);
-    const bool clear = answer == StackCheck::Answer::Clear;
-    if (clear && !look_for_contexts) {
+    if (answer == StackCheck::Answer::Clear) {
       act(frozen);
     }
     frozen.thaw();
     outcome.longest_pause = std::max(outcome.longest_pause, frozen.pause());
-    std::optional<SuspendedContext> context;
-    if (clear && look_for_contexts) {
-      context = contexts->look(frozen.threads());
-      if (!context) {
-        look_for_contexts = false;  // the next stop is the switch
-        continue;
-      }
-    }
-    if (clear && !context) {
+    if (answer == StackCheck::Answer::Clear) {
       outcome.pause = frozen.pause();
       outcome.attempts += 1;
       outcome.busy.clear();
@@ -109,9 +110,7 @@ Switched switch_over(const proc::Process& process, const Closed& closed, const O
     }
     outcome.attempts += 1;
     std::vector<proc::Module> modules = process.modules();
-    record(outcome.busy, context ? describe(*context, process, modules, closed.names)
-                                 : describe(process, check.inside(), modules, closed.names));
-    look_for_contexts = contexts != nullptr && contexts->is_wanted();
+    record(outcome.busy, describe(process, check.inside(), modules, closed.names));
     if (Clock::now() >= deadline) {
       return process.alive() ? Switched::Busy : Switched::Gone;
     }
