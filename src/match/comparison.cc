@@ -239,15 +239,14 @@ Comparison::Step Comparison::take_relaxed(Pair& pair, const Instruction& origina
       break;
     case Relaxed::Kind::TpOffset:
       agrees = is_module_base(ref.symbol)
-                   ? (relaxed->value == relaxed->delta || fail("the TLS block is elsewhere")) &&
-                         find_module_block(ModuleBlock::Relaxed)
+                   ? find_module_block(ModuleBlock::Relaxed, relaxed->value - relaxed->delta)
                    : refer_tp_offset(ref.symbol, relaxed->delta, relaxed->value);
       break;
     case Relaxed::Kind::TpOffsetSlot:
       agrees = refer_tp_slot(ref.symbol, relaxed->delta, relaxed->address);
       break;
     case Relaxed::Kind::ModuleBlock:
-      agrees = find_module_block(ModuleBlock::Relaxed);
+      agrees = find_module_block(ModuleBlock::Relaxed, relaxed->value);
       break;
   }
   if (!agrees) {

@@ -119,7 +119,8 @@ class Comparison {
   bool refer_tp_slot(elf::AtomSymbolId symbol, int64_t delta, LinkAddr slot);
   bool refer_dynamic_tls(elf::RelocType type, elf::AtomSymbolId symbol, int64_t delta,
                          LinkAddr slot);
-  bool find_module_block(ModuleBlock how);
+  // `offset` from the thread pointer: what offsets in the module's block count from.
+  bool find_module_block(ModuleBlock how, int64_t offset = 0);
   bool is_module_base(elf::AtomSymbolId symbol) const;
   bool refer_module_offset(elf::AtomSymbolId symbol, int64_t value);
   bool refer_size(elf::AtomSymbolId symbol, int64_t delta, int64_t value);
@@ -153,6 +154,7 @@ class Comparison {
   };
   std::vector<ModuleOffset> module_offsets_;
   ModuleBlock module_block_ = ModuleBlock::Unknown;
+  int64_t module_block_offset_ = 0;
   bool descriptor_relaxed_ = false;
 };
 

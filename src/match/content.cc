@@ -129,7 +129,7 @@ bool Comparison::resolve_module_offsets(bool whole_unit) {
     site_ = offset.site;
     switch (module_block_) {
       case ModuleBlock::Relaxed:
-        if (!refer_tp_offset(offset.symbol, 0, offset.value)) {
+        if (!refer_tp_offset(offset.symbol, 0, offset.value + module_block_offset_)) {
           return false;
         }
         break;

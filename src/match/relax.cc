@@ -10,9 +10,9 @@
 //   op   f@GOTPCREL(%rip),%r               op $f,%r           (adc add and cmp or sbb sub xor)
 //   call *f@GOTPCREL(%rip)                 addr32 call f | call f; nop | nop; call f
 //   jmp  *f@GOTPCREL(%rip)                 jmp f; nop
-//   GD   lea x@tlsgd(%rip),%rdi; call      mov %fs:0,%rax; lea x@tpoff(%rax),%rax
+//   GD   lea x@tlsgd(%rip),%rdi; call      mov %fs:0,%rax; lea x@tpoff(%rax),%rax (mold: add $x,%rax)
 //        (16 bytes, direct or -fno-plt)    mov %fs:0,%rax; add x@gottpoff(%rip),%rax
-//   LD   lea x@tlsld(%rip),%rdi; call      data16... mov %fs:0,%rax
+//   LD   lea x@tlsld(%rip),%rdi; call      data16... mov %fs:0,%rax (mold: and subtracts the block's size)
 //   IE   mov x@gottpoff(%rip),%r           mov $x@tpoff,%r
 //        add x@gottpoff(%rip),%r           lea x@tpoff(%r),%r | add $x@tpoff,%r
 //   DESC lea x@tlsdesc(%rip),%r            mov $x@tpoff,%r | mov x@gottpoff(%rip),%r
@@ -234,7 +234,7 @@ std::optional<Relaxed> find_relaxed_gd(ByteView original, uint64_t at, const elf
   Relaxed out;
   out.original_size = out.target_size = 16;
   out.delta = ref.addend + 4;
-  if (begins_with(target, 9, {0x48, 0x8d, 0x80})) {
+  if (begins_with(target, 9, {0x48, 0x8d, 0x80}) || begins_with(target, 9, {0x48, 0x81, 0xc0})) {
     out.kind = Relaxed::Kind::TpOffset;
     out.value = *field;
     return out;
@@ -260,6 +260,14 @@ std::optional<Relaxed> find_relaxed_ld(ByteView original, uint64_t at, const elf
     out.original_size = 13;
   } else {
     return std::nullopt;
+  }
+  // mold: xor %eax,%eax; mov %fs:(%rax),%rax; sub $size,%rax
+  if (begins_with(target, 0, {0x31, 0xc0, 0x64, 0x48, 0x8b, 0x00, 0x48, 0x2d})) {
+    if (const auto size = find_field(target, 8)) {
+      out.value = -int64_t{*size};
+      out.target_size = 12;
+      return out;
+    }
   }
   uint64_t prefixes = 0;
   while (prefixes < 4 && byte_at(target, prefixes) == 0x66) {

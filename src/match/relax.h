@@ -16,7 +16,8 @@ struct Relaxed {
     Address,       // the code has S + delta as `address`
     TpOffset,      // the code has tpoff(S) + delta as `value`
     TpOffsetSlot,  // the code loads tpoff(S) from the GOT slot at `address`
-    ModuleBlock,   // a call for the module's TLS block became a read of the thread pointer
+    ModuleBlock,   // a call for the module's TLS block became a read of the thread pointer, plus
+                   // `value`: offsets count from there
   } kind = Kind::Address;
   uint64_t original_size = 0, target_size = 0;
   LinkAddr address;

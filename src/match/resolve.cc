@@ -377,11 +377,18 @@ bool Comparison::refer_tp_slot(AtomSymbolId id, int64_t delta, LinkAddr slot) {
   return solve(id, std::move(binding));
 }
 
-bool Comparison::find_module_block(ModuleBlock how) {
-  if (module_block_ != ModuleBlock::Unknown && module_block_ != how) {
+bool Comparison::find_module_block(ModuleBlock how, int64_t offset) {
+  if (module_block_ != ModuleBlock::Unknown &&
+      (module_block_ != how || module_block_offset_ != offset)) {
     return fail("the TLS block is found in two ways");
   }
+  // Most linkers make offsets from the thread pointer of the offsets in the block, too; mold keeps
+  // them, and lets the code find the block's start.
+  if (offset != 0 && offset != target_->tls_block_end) {
+    return fail("the TLS block is elsewhere");
+  }
   module_block_ = how;
+  module_block_offset_ = offset;
   return true;
 }
 
@@ -396,6 +403,12 @@ bool Comparison::refer_dynamic_tls(elf::RelocType type, AtomSymbolId id, int64_t
                                    LinkAddr slot) {
   slot = slot - static_cast<uint64_t>(delta);
   const DynamicValue* first = target_->symbols.dynamic_value_at(slot);
+  // An executable's own module has number 1, which a linker may write itself (glibc 2.36
+  // elf/dl-tls.c, _dl_assign_tls_modid: numbers from 1, the executable first).
+  const bool linked = first == nullptr && !target_->symbols.is_library() && read_word(slot) == 1;
+  if (type == elf::RelocType::TLSLD && linked) {
+    return find_module_block(ModuleBlock::Called);
+  }
   if (type == elf::RelocType::TLSLD) {
     if (first == nullptr || first->kind != DynamicValue::Kind::ModuleId || first->import) {
       return fail("the target does not fetch the TLS block of its own module");
@@ -403,6 +416,11 @@ bool Comparison::refer_dynamic_tls(elf::RelocType type, AtomSymbolId id, int64_t
     return find_module_block(ModuleBlock::Called);
   }
   const bool descriptor = type == elf::RelocType::GOTPC32_TLSDESC;
+  if (linked && !descriptor) {
+    const std::optional<uint64_t> offset = read_word(slot + sizeof(uint64_t));
+    return offset ? refer_module_offset(id, static_cast<int64_t>(*offset))
+                  : fail("the target's slot for a TLS offset can't be read");
+  }
   if (first == nullptr ||
       first->kind != (descriptor ? DynamicValue::Kind::Descriptor : DynamicValue::Kind::ModuleId)) {
     return fail("the target has no slots for a thread-local variable there");

@@ -52,6 +52,7 @@ class Program {
   }
 
   void link(const std::string& linker) {
+    oracle_.reset();
     Words command = {recipe_.compiler, "-fuse-ld=" + linker, "-Wl,--build-id", "-o", "target"};
     command.insert(command.end(), objects_.begin(), objects_.end());
     command.insert(command.end(), recipe_.link.begin(), recipe_.link.end());

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "match/bind.h"
 #include "match/candidates.h"
 #include "programs.h"
 #include "sources.h"
@@ -53,14 +54,34 @@ void expect_all_proven(const Program& program, const std::string& path, const st
   EXPECT_GE(tried, path == "a.c" ? 14u : 2u) << label;
 }
 
-// Claim: every function is proven at its true place, and every solved address is a right one.
+// The target is stripped, and whatever is found in it by its code is where the symbol table had it.
+void expect_nothing_wrong(const Program& program, const std::string& path,
+                          const std::string& label) {
+  const elf::AtomGraph graph = program.original(path);
+  Report report;
+  const Matched matched = match(graph, all_functions(graph), {}, program.target(), report);
+  for (const ReplacedUnit& unit : matched.replaced) {
+    const elf::AtomSymbol& symbol = graph.symbol_of(unit.function);
+    if (!unit.ranges.empty()) {
+      EXPECT_EQ(unit.entry,
+                program.truth(symbol.name, symbol.bind == elf::SymbolBind::Local ? path : ""))
+          << label << ", stripped: " << symbol.name;
+    }
+  }
+  if (path == "a.c") {
+    EXPECT_GE(matched.functions_proven, matched.functions_tried * 3 / 4) << label;
+  }
+}
+
+// Claim: every function is proven at its true place, and every solved address is a right one; also
+// without names nothing is found at a wrong place.
 TEST_P(EveryLinker, ProvesEveryFunction) {
   const Case& c = GetParam();
   if (!is_installed(c.compiler)) {
     GTEST_SKIP() << c.compiler << " is not installed";
   }
   Program program(everything(), {c.compiler, c.compile, c.link, "bfd"});
-  for (const char* linker : {"bfd", "gold", "lld"}) {
+  for (const char* linker : {"bfd", "gold", "lld", "mold"}) {
     if (std::string(linker) == "gold" && c.link == Words{"-static-pie"}) {
       continue;  // gold can't link one
     }
@@ -68,6 +89,9 @@ TEST_P(EveryLinker, ProvesEveryFunction) {
       program.link(linker);
       expect_all_proven(program, "a.c", linker);
       expect_all_proven(program, "b.c", linker);
+      program.strip();
+      expect_nothing_wrong(program, "a.c", linker);
+      expect_nothing_wrong(program, "b.c", linker);
     }
   }
 }
