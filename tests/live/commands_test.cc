@@ -3,6 +3,7 @@
 // read, equal bytes for equal input, the JSON of `info`, the map with its file scopes, and exit
 // codes of misuse.
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -14,6 +15,12 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 class SameNames : public LiveCase {};
+class StrippedNames : public LiveCase {};
+
+Instance first_stripped(const std::vector<Instance>& instances) {
+  return *std::find_if(instances.begin(), instances.end(),
+                       [](const Instance& instance) { return instance.how.stripped; });
+}
 class TwoDiffs : public LiveCase {};
 
 // Claim: the same inputs give the same bytes, whether the target is named by its file or by a PID.
@@ -84,6 +91,40 @@ TEST_P(SameNames, are_told_apart_by_map) {
   }
 }
 
+// Claim: of a stripped target `map` shows what the proof of a patch found, and says where each name is
+// from; a patch in the process is enough.
+TEST_P(StrippedNames, come_from_the_proof) {
+  prepare();
+  const std::string patch = build_patch();
+  const auto line_of = [&](const std::string& name, const std::string& out) {
+    std::istringstream lines(out);
+    for (std::string line; std::getline(lines, line);) {
+      if (names(line, name)) {
+        return line;
+      }
+    }
+    return std::string();
+  };
+  EXPECT_EQ(line_of("foo", dir().qpatch({"map", target()}).out), "");
+  const CommandResult shown = dir().qpatch({"map", target(), "--patch", patch});
+  EXPECT_EQ(shown.exit_code, 0) << shown.both();
+  EXPECT_TRUE(names(line_of("foo", shown.out), "proof")) << shown.out;
+  EXPECT_TRUE(names(line_of("var", shown.out), "proof")) << shown.out;
+  EXPECT_TRUE(names(line_of("main", shown.out), "proof")) << shown.out;
+
+  must("apply", patch);
+  const CommandResult live = dir().qpatch({"map", std::to_string(victim().pid()), "--json"});
+  ASSERT_EQ(live.exit_code, 0) << live.both();
+  bool found = false;
+  const json map = json::parse(live.out);
+  for (const json& symbol : map.at("symbols")) {
+    found = found || (symbol.at("name") == "foo" && symbol.at("source") == "proof" &&
+                      symbol.at("file") == "beta.c");
+  }
+  EXPECT_TRUE(found) << live.out;
+  must("revert", only_listed().id);
+}
+
 // Claim: misuse exits with 2 and says what is wrong; help exits with 0.
 TEST_P(SameNames, usage_errors_exit_with_2) {
   const std::vector<std::vector<std::string>> misuses = {
@@ -150,6 +191,9 @@ TEST_P(TwoDiffs, are_named_by_their_cve) {
 
 INSTANTIATE_TEST_SUITE_P(Command, SameNames,
                          testing::Values(scenario(QP_CASES, "same_named_statics").front()),
+                         instance_name);
+INSTANTIATE_TEST_SUITE_P(Command, StrippedNames,
+                         testing::Values(first_stripped(scenario(QP_CASES, "same_named_statics"))),
                          instance_name);
 INSTANTIATE_TEST_SUITE_P(Command, TwoDiffs,
                          testing::Values(scenario(QP_SCENARIOS, "two_patches").front()),
