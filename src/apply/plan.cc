@@ -385,7 +385,15 @@ std::optional<Plan> make_plan(const proc::Process& process, const format::Patch&
 
   std::optional<format::Patch> rebound;
   if (module.build_id != made.meta.target_build_id) {
-    rebound = rebind(made, target, module.build_id, report);
+    Report there;
+    rebound = rebind(made, target, module.build_id, there);
+    for (const Refusal& refusal : there.refusals()) {
+      report.refuse(
+          refusal.id, refusal.where,
+          fmt::format("in another build ({}): {}",
+                      module.build_id.empty() ? "no build-id" : module.build_id.substr(0, 8),
+                      refusal.detail));
+    }
     if (!rebound) {
       return std::nullopt;
     }

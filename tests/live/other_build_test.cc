@@ -38,6 +38,7 @@ class OtherBuild : public LiveCase {
                   (how().stripped && names(result.both(), "function-missing")))
           << result.both();
       EXPECT_TRUE(names(result.both(), function)) << result.both();
+      EXPECT_NE(result.both().find("another build"), std::string::npos) << result.both();
       expect_untouched(before);
     }
     EXPECT_EQ(victim().finish(), 0);
