@@ -128,8 +128,7 @@ const std::vector<RefusalKind>& all_refusals() {
       {"code-folded", "another function shares this code",
        "The linker folded functions of equal code into one (--icf). A detour would replace all of "
        "them.",
-       "Fix the callers instead, or link the target without folding.",
-       ExitCode::NoMatch, false},
+       "Fix the callers instead, or link the target without folding.", ExitCode::NoMatch, false},
       {"target-unsupported", "this kind of target is not supported",
        "A patch is for a linked program or library of this architecture: processes run nothing "
        "else.",

@@ -54,14 +54,13 @@ const std::map<std::string, Names>& allowed() {
 // Headers (by prefix) that only one module may include.
 const std::vector<std::pair<std::string, std::string>>& only_users() {
   static const std::vector<std::pair<std::string, std::string>> rules = {
-      {"elf.h", "elf"},         {"libelf.h", "elf"},
-      {"gelf.h", "elf"},        {"dwarf.h", "elf"},
-      {"elfutils/", "elf"},     {"libdw", "elf"},
-      {"lzma.h", "elf"},
-      {"Zydis", "insn"},        {"Zycore", "insn"},
-      {"sys/ptrace.h", "proc"}, {"linux/ptrace.h", "proc"},
-      {"sys/user.h", "proc"},   {"sys/uio.h", "proc"},
-      {"CLI/", "cli"},
+      {"elf.h", "elf"},           {"libelf.h", "elf"},
+      {"gelf.h", "elf"},          {"dwarf.h", "elf"},
+      {"elfutils/", "elf"},       {"libdw", "elf"},
+      {"lzma.h", "elf"},          {"Zydis", "insn"},
+      {"Zycore", "insn"},         {"sys/ptrace.h", "proc"},
+      {"linux/ptrace.h", "proc"}, {"sys/user.h", "proc"},
+      {"sys/uio.h", "proc"},      {"CLI/", "cli"},
   };
   return rules;
 }

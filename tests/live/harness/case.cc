@@ -154,10 +154,10 @@ std::string Configuration::name() const {
 }
 
 std::vector<Configuration> full_matrix() {
-  return {{"gcc", true, "-O2", false},      {"gcc", false, "-O2", true},
-          {"clang-14", true, "-O2", true},  {"clang-14", false, "-O2", false},
-          {"gcc", true, "-O0", true},       {"clang-14", false, "-O0", false},
-          {"gcc", false, "-Os", true},      {"clang-14", true, "-Os", false}};
+  return {{"gcc", true, "-O2", false},     {"gcc", false, "-O2", true},
+          {"clang-14", true, "-O2", true}, {"clang-14", false, "-O2", false},
+          {"gcc", true, "-O0", true},      {"clang-14", false, "-O0", false},
+          {"gcc", false, "-Os", true},     {"clang-14", true, "-Os", false}};
 }
 
 std::ostream& operator<<(std::ostream& out, const Instance& instance) {
