@@ -79,28 +79,46 @@ std::vector<NamedCode> old_code(const Plan& plan) {
   return out;
 }
 
-// Takes a switch back because of a context that was suspended inside between the look before it and
-// the switch. If somebody is in the new code by now, the switch stays.
-void take_back(const proc::Process& process, const Plan& plan, const Options& options,
-               const SuspendedContext& context, Outcome& outcome) {
-  const std::vector<BusyThread> busy = describe(context, process, plan.modules, old_code(plan));
-  Options at_once = options;
-  at_once.timeout = std::chrono::milliseconds(0);
-  const std::vector<CodeWrite> writes = undo_writes(process, plan.registry);
-  Outcome undone = outcome;
-  const Switched switched =
-      switch_over(process, {{plan.registry.image}}, at_once, undone, [&](const proc::Frozen&) {
-        restore(process.memory(), plan.registry_at, writes, State::Applied);
-      });
-  if (switched == Switched::Done) {
-    release_image(process, plan.registry.image, plan.registry.may_escape, outcome);
-    outcome.verdict = Verdict::Busy;
-    outcome.busy = busy;
-  } else {
+// A context that was suspended inside between the look before the switch and the switch: it goes on
+// in old code, so the switch is taken back. If somebody is in the new code by now, it stays. The
+// patch is applied whatever fails in here.
+void look_once_more(const proc::Process& process, const Plan& plan, ContextScan& contexts,
+                    const Options& options, Outcome& outcome) {
+  try {
+    fault_point("commit.done");
+    const auto context = contexts.is_wanted() ? contexts.look() : std::nullopt;
+    if (!context) {
+      return;
+    }
+    const std::vector<BusyThread> busy =
+        describe(*context, process, process.modules(), old_code(plan));
+    Options at_once = options;
+    at_once.timeout = std::chrono::milliseconds(0);
+    const std::vector<CodeWrite> writes = undo_writes(process, plan.registry);
+    Outcome undone = outcome;
+    const Switched switched =
+        switch_over(process, {{plan.registry.image}}, at_once, undone, [&](const proc::Frozen&) {
+          restore(process.memory(), plan.registry_at, writes, State::Applied);
+        });
+    switch (switched) {
+      case Switched::Done:
+        outcome.verdict = Verdict::Busy;
+        outcome.busy = busy;
+        release_image(process, plan.registry.image, plan.registry.may_escape, outcome);
+        break;
+      case Switched::Busy:
+        outcome.notes.push_back(
+            fmt::format("a context that was suspended at the last moment goes on in old code of {} "
+                        "({})",
+                        busy.front().function, busy.front().reason));
+        break;
+      case Switched::Gone:
+        outcome.verdict = Verdict::Gone;
+        break;
+    }
+  } catch (const std::runtime_error& e) {  // Error, Refused
     outcome.notes.push_back(
-        fmt::format("a context that was suspended at the last moment goes on "
-                    "in old code of {} ({})",
-                    busy.front().function, busy.front().reason));
+        fmt::format("suspended contexts could not be looked for once more: {}", e.what()));
   }
 }
 
@@ -118,9 +136,7 @@ void apply_plan(const proc::Process& process, const Plan& plan, const Options& o
     case Switched::Done:
       staged.keep();
       outcome.verdict = Verdict::Patched;
-      if (const auto context = contexts.is_wanted() ? contexts.look() : std::nullopt) {
-        take_back(process, plan, options, *context, outcome);
-      }
+      look_once_more(process, plan, contexts, options, outcome);
       break;
     case Switched::Busy:
       outcome.verdict = Verdict::Busy;

@@ -7,10 +7,12 @@
 // pointer guard at %fs:0x30, rotated left by 17), and the guard can be read, so they are found too.
 //
 // The stacks of threads are left out, because the stack check judges them better: by their frames,
-// where here every stale word counts. A stack is known by the thread control block that glibc puts
-// on top of it, or is the kernel's [stack]. glibc keeps stacks of threads that ended, with their
-// control blocks and old words; nothing runs there, so they are left out in the same way. A thread
-// that runs on a stack inside other memory is itself a coroutine, and that memory is looked at.
+// where here every stale word counts. glibc puts a thread's control block on top of its stack, and
+// the block says where that stack is; the main thread's is the kernel's [stack]. glibc keeps stacks of
+// threads that ended, with their blocks and old words; nothing runs there, so they are left out in
+// the same way. Only the stack is left out and not the mapping, since the kernel joins neighbouring
+// anonymous mappings. A thread that runs on a stack inside other memory is itself a coroutine, and
+// that memory is looked at.
 //
 // The memory is read while the process runs, since it can be gigabytes and the pause may not be
 // longer for it. So it is looked at before the switch and once more after it: a context that was
@@ -25,14 +27,24 @@
 #include <string_view>
 
 #include "apply/registries.h"
-#include "unwind/unwind.h"
+#include "proc/procfs.h"
 
 namespace qp::apply {
 namespace {
 
 constexpr uint64_t kSmall = uint64_t{32} << 20;  // scanned in about 10 ms
 constexpr size_t kChunk = size_t{1} << 20;
-constexpr uint64_t kGuardOffset = 0x30;  // glibc sysdeps/x86_64/nptl/tls.h, pointer_guard
+constexpr size_t kMostWords = size_t{1} << 20;  // nobody has so many by chance
+constexpr uint64_t kAtRandom = 25;              // <linux/auxvec.h>
+
+// glibc 2.36 sysdeps/generic/dl-osinfo.h, _dl_setup_pointer_guard(): the second word of the random
+// bytes that the kernel gave to the program.
+std::optional<uint64_t> pointer_guard(const proc::Process& process) {
+  const auto random = proc::find_auxiliary(process.pid(), kAtRandom);
+  return random ? find_word(process.memory(), LiveAddr(*random) + sizeof(uint64_t)) : std::nullopt;
+}
+
+}  // namespace
 
 bool makes_contexts(const proc::Process& process) {
   constexpr std::array<std::string_view, 8> kMakers = {"swapcontext", "makecontext", "setcontext",
@@ -54,8 +66,6 @@ bool makes_contexts(const proc::Process& process) {
   return false;
 }
 
-}  // namespace
-
 ContextScan::ContextScan(const proc::Process& process, std::vector<LiveRange> ranges,
                          std::vector<LiveAddr> starts)
     : process_(process), ranges_(std::move(ranges)), starts_(std::move(starts)), pagemap_(process) {
@@ -64,20 +74,25 @@ ContextScan::ContextScan(const proc::Process& process, std::vector<LiveRange> ra
       proc::anonymous_memory(process).value_or(~uint64_t{0}) <= kSmall || makes_contexts(process);
 }
 
-// A control block begins with a pointer to itself, and has another one 16 bytes on (glibc
-// sysdeps/x86_64/nptl/tls.h, tcbhead_t: tcb and self).
-std::optional<LiveAddr> ContextScan::find_control_block(const proc::Mapping& mapping) const {
-  constexpr uint64_t kTop = uint64_t{64} << 10;
-  if (!mapping.name.empty() || !mapping.readable) {
-    return std::nullopt;
-  }
-  const LiveAddr start = mapping.range.end - std::min(mapping.range.size(), kTop);
-  Bytes top(static_cast<uint64_t>(mapping.range.end - start));
-  top.resize(process_.memory().read_some(start, top));
-  for (uint64_t at = 0; at + 24 <= top.size(); at += 16) {
-    const uint64_t here = (start + at).value;
-    if (load<uint64_t>(top, at) == here && load<uint64_t>(top, at + 16) == here) {
-      return start + at;
+// glibc's struct pthread begins with the control block; among its words are the address and the size
+// of the stack, one behind the other (glibc 2.36 nptl/descr.h: stackblock, stackblock_size, with the
+// guard; the place differs from version to version). The block lies in the last part of that stack.
+// Nullopt for the main thread, which has no such stack.
+std::optional<LiveRange> ContextScan::find_stack(LiveAddr control_block) const {
+  constexpr uint64_t kLargestBlock = 4096, kBehindBlock = uint64_t{64} << 10;
+  constexpr uint64_t kSmallestStack = uint64_t{16} << 10, kLargestStack = uint64_t{1} << 40;
+  Bytes block(kLargestBlock);
+  block.resize(process_.memory().read_some(control_block, block));
+  for (uint64_t at = 0; at + 16 <= block.size(); at += sizeof(uint64_t)) {
+    const LiveAddr start(load<uint64_t>(block, at));
+    const auto size = load<uint64_t>(block, at + sizeof(uint64_t));
+    if (start.value == 0 || start.value % kPageSize != 0 || size % kPageSize != 0 ||
+        size < kSmallestStack || size > kLargestStack) {
+      continue;
+    }
+    const LiveRange stack{start, start + size};
+    if (stack.contains(control_block) && stack.end <= control_block + kBehindBlock) {
+      return stack;
     }
   }
   return std::nullopt;
@@ -91,53 +106,67 @@ bool ContextScan::is_inside(uint64_t word) const {
          !std::binary_search(starts_.begin(), starts_.end(), LiveAddr(word));
 }
 
-std::optional<SuspendedContext> ContextScan::look_in(const proc::Mapping& mapping, uint64_t guard) {
+void ContextScan::look_in(const proc::Mapping& mapping, std::optional<uint64_t> guard,
+                          Found& found) {
   const uint64_t low = ranges_.front().start.value;
   const uint64_t span = ranges_.back().end.value - low;
+  const auto consider = [&](LiveAddr at, uint64_t value, bool mangled) {
+    if (value - low <= span && is_inside(value) && found.words.size() < kMostWords) {
+      found.words.push_back({at, LiveAddr(value), mangled});
+    }
+  };
   for (const LiveRange range : pagemap_.resident(mapping.range)) {
-    for (LiveAddr at = range.start; at < range.end; at += kChunk) {
-      buffer_.resize(std::min<uint64_t>(kChunk, static_cast<uint64_t>(range.end - at)));
-      buffer_.resize(process_.memory().read_some(at, buffer_));  // unmapped meanwhile: gone
+    for (LiveAddr start = range.start; start < range.end; start += kChunk) {
+      buffer_.resize(std::min<uint64_t>(kChunk, static_cast<uint64_t>(range.end - start)));
+      buffer_.resize(process_.memory().read_some(start, buffer_));  // unmapped meanwhile: gone
       for (size_t i = 0; i + sizeof(uint64_t) <= buffer_.size(); i += sizeof(uint64_t)) {
         const auto word = load<uint64_t>(buffer_, i);
-        const uint64_t plain = std::rotr(word, 17) ^ guard;
-        for (const uint64_t value : {word, plain}) {
-          if (value - low <= span && is_inside(value)) {
-            return SuspendedContext{at + i, LiveAddr(value), value != word,
-                                    mapping.name.empty() ? "anonymous memory" : mapping.name};
+        const LiveAddr at = start + i;
+        consider(at, word, false);
+        if (guard) {
+          consider(at, std::rotr(word, 17) ^ *guard, true);
+        }
+        // A control block begins with a pointer to itself, and has another one 16 bytes on (glibc
+        // sysdeps/x86_64/nptl/tls.h, tcbhead_t: tcb and self).
+        if (word == at.value && i + 24 <= buffer_.size() &&
+            load<uint64_t>(buffer_, i + 16) == word) {
+          if (const auto stack = find_stack(at)) {
+            found.stacks.push_back(*stack);
           }
         }
       }
     }
   }
-  return std::nullopt;
 }
 
 std::optional<SuspendedContext> ContextScan::look() {
   if (ranges_.empty()) {
     return std::nullopt;
   }
-  uint64_t guard = 0;  // one for all threads
-  std::vector<proc::Mapping> memory;
-  for (proc::Mapping& m : process_.mappings()) {
-    if (!m.writable || m.shared || m.name == "[stack]" || is_image_name(m.name)) {
-      continue;
-    }
-    if (const auto block = find_control_block(m)) {
-      Bytes word(sizeof guard);
-      if (process_.memory().try_read(*block + kGuardOffset, word)) {
-        guard = load<uint64_t>(word);
-      }
-      continue;
-    }
-    memory.push_back(std::move(m));
-  }
-  for (const proc::Mapping& m : memory) {
-    if (auto found = look_in(m, guard)) {
-      return found;
+  const std::optional<uint64_t> guard = pointer_guard(process_);
+  Found found;
+  const std::vector<proc::Mapping> mappings = process_.mappings();
+  for (const proc::Mapping& m : mappings) {
+    if (m.writable && !m.shared && m.name != "[stack]" && !is_image_name(m.name)) {
+      look_in(m, guard, found);
     }
   }
-  return std::nullopt;
+  // Where the list is full something may be missing from it, so that its words count wherever they are.
+  const auto word = std::find_if(found.words.begin(), found.words.end(), [&](const Word& w) {
+    return found.words.size() == kMostWords ||
+           std::none_of(found.stacks.begin(), found.stacks.end(),
+                        [&](LiveRange stack) { return stack.contains(w.at); });
+  });
+  if (word == found.words.end()) {
+    return std::nullopt;
+  }
+  SuspendedContext context{word->at, word->inside, word->mangled, "anonymous memory"};
+  for (const proc::Mapping& m : mappings) {
+    if (m.range.contains(word->at) && !m.name.empty()) {
+      context.where = m.name;
+    }
+  }
+  return context;
 }
 
 }  // namespace qp::apply

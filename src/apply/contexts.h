@@ -17,6 +17,10 @@ struct SuspendedContext {
   std::string where;  // name of the mapping
 };
 
+// Whether a module of the process imports a function that makes contexts, or is a static program, of
+// which that can't be seen.
+bool makes_contexts(const proc::Process& process);
+
 // Looks for code pointers into `ranges` in all private writable memory that is no thread's stack.
 // The process runs meanwhile, and is not stopped for it.
 class ContextScan {
@@ -25,17 +29,25 @@ class ContextScan {
   // at which something was suspended.
   ContextScan(const proc::Process& process, std::vector<LiveRange> ranges,
               std::vector<LiveAddr> starts);
-  // Whether the process is looked at: its memory is small, or a module of it imports a function that
-  // makes contexts. Coroutines of a large process that switches by other means are not found.
+  // Whether the process is looked at: its memory is small, or it makes contexts. Coroutines of a
+  // large process that switches by other means are not found.
   bool is_wanted() const { return wanted_; }
-  // The first that is found.
+  // One of those that are there. Throws what reading a process throws.
   std::optional<SuspendedContext> look();
 
  private:
-  // Of the thread whose stack the mapping is.
-  std::optional<LiveAddr> find_control_block(const proc::Mapping& mapping) const;
+  struct Word {
+    LiveAddr at, inside;
+    bool mangled;
+  };
+  // What one pass over the memory gave.
+  struct Found {
+    std::vector<Word> words;
+    std::vector<LiveRange> stacks;  // of threads, living or ended
+  };
+  void look_in(const proc::Mapping& mapping, std::optional<uint64_t> guard, Found& found);
   bool is_inside(uint64_t word) const;
-  std::optional<SuspendedContext> look_in(const proc::Mapping& mapping, uint64_t guard);
+  std::optional<LiveRange> find_stack(LiveAddr control_block) const;
 
   const proc::Process& process_;
   std::vector<LiveRange> ranges_;

@@ -28,14 +28,6 @@
 namespace qp::apply {
 namespace {
 
-std::optional<uint64_t> peek(const MemoryReader& memory, LiveAddr at) {
-  uint64_t value = 0;
-  if (!memory.try_read(at, std::as_writable_bytes(std::span(&value, 1)))) {
-    return std::nullopt;
-  }
-  return value;
-}
-
 bool is_code_of(const proc::Module& module, LiveAddr address) {
   return std::any_of(module.executable.begin(), module.executable.end(),
                      [&](LiveRange r) { return r.contains(address); });
@@ -50,7 +42,7 @@ ImportResolver::ImportResolver(const proc::Process& process,
 // What ld.so put into a slot of the target. Nullopt: nothing yet; until the first call a slot of a
 // lazy PLT holds what the file has there, moved by the load bias.
 std::optional<LiveAddr> ImportResolver::from_slot(LinkAddr slot) const {
-  auto value = peek(process_.memory(), target_.bias(slot));
+  auto value = find_word(process_.memory(), target_.bias(slot));
   Bytes initial(sizeof(uint64_t));
   if (!value || *value == 0 ||
       (elf::FileReader(*target_.file).try_read(slot, initial) &&
@@ -72,7 +64,7 @@ std::optional<LiveAddr> ImportResolver::from_any_slot(const std::string& name,
       if (!slot || r.symbol >= symbols.size() || symbols[r.symbol].name != name) {
         continue;
       }
-      auto value = peek(process_.memory(), m->bias(LinkAddr(r.offset)));
+      auto value = find_word(process_.memory(), m->bias(LinkAddr(r.offset)));
       if (value && is_code_of(definer, LiveAddr(*value))) {
         return LiveAddr(*value);
       }
@@ -89,7 +81,7 @@ std::optional<LiveAddr> ImportResolver::from_own_slot(LinkAddr resolver,
     if (r.type != elf::RelocType::IRelative || static_cast<uint64_t>(r.addend) != resolver.value) {
       continue;
     }
-    auto value = peek(process_.memory(), definer.bias(LinkAddr(r.offset)));
+    auto value = find_word(process_.memory(), definer.bias(LinkAddr(r.offset)));
     if (value && is_code_of(definer, LiveAddr(*value)) && *value != definer.bias(resolver).value) {
       return LiveAddr(*value);
     }

@@ -17,6 +17,7 @@
 
 #include <fmt/format.h>
 
+#include "apply/contexts.h"
 #include "apply/escape.h"
 #include "apply/imports.h"
 #include "apply/rebind.h"
@@ -261,9 +262,27 @@ bool jumps_to(LiveRange detour, const proc::Process& process, const std::vector<
   return false;
 }
 
+// Whether a call at the entry of the function returns into the middle of the jump. On the stack of a
+// thread that is seen while everything stands still; a context that is suspended in that call may
+// have come after the look at the memory, and would run into the rest of the jump.
+bool returns_into(LiveRange detour, LiveAddr entry, ByteView code) {
+  for (LiveAddr at = entry; at < detour.end;) {
+    const auto found = insn::decode(code, static_cast<uint64_t>(at - entry));
+    if (!found) {
+      return true;
+    }
+    at += found->length;
+    if (found->is_call && detour.start < at && at < detour.end) {
+      return true;
+    }
+  }
+  return false;
+}
+
 void plan_detours(const proc::Process& process, const match::SymbolMap& symbols,
                   const format::Patch& patch, Plan& plan, Report& report) {
   const proc::Module& module = plan.module();
+  const bool contexts = makes_contexts(process);
   for (size_t i = 0; i < patch.replaced.size(); ++i) {
     const format::Replaced& f = patch.replaced[i];
     Bytes code = read_code(process, module.bias(f.entry), 64);
@@ -278,6 +297,12 @@ void plan_detours(const proc::Process& process, const match::SymbolMap& symbols,
       const LiveAddr at = module.bias(detour->at);
       const LiveRange jump{at, at + detour->jump.size()};
       plan.unsafe.push_back(jump);
+      if (contexts && returns_into(jump, module.bias(f.entry), code)) {
+        report.refuse("call-at-entry", f.name,
+                      fmt::format("a call in its first bytes, at {:#x}, returns into the jump, and "
+                                  "the process can have suspended contexts",
+                                  f.entry.value));
+      }
       if (jumps_to(jump, process, old_code)) {
         plan.unsafe.insert(plan.unsafe.end(), old_code.begin(), old_code.end());
       }

@@ -39,7 +39,7 @@ struct Plan {
 
 // Findings: not-in-process, mapped-twice, other-namespace, interposed, those of rebind() if it runs
 // another build, code-differs, binding-conflict, already-replaced, interrupted, text-not-private,
-// text-modified, no-room, import-*, and link's.
+// text-modified, call-at-entry, no-room, import-*, and link's.
 // Nullopt if there are findings.
 std::optional<Plan> make_plan(const proc::Process& process, const format::Patch& patch,
                               Report& report);

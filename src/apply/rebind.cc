@@ -9,7 +9,8 @@
 // the callers that it saw.
 //
 // What new code refers to is taken from the proofs where an original function mentions it, and from
-// the symbol table where none does. A binding that can be had from neither is a refusal.
+// the symbol table where none does. A binding that can be had from neither is a refusal. How new code
+// gets there (directly, or as a library's own code does) is decided anew as well.
 
 #include "apply/rebind.h"
 
@@ -20,6 +21,7 @@
 
 #include "match/bind.h"
 #include "match/candidates.h"
+#include "match/way_of_target.h"
 
 namespace qp::apply {
 namespace {
@@ -40,7 +42,10 @@ std::vector<AtomId> callers_of(const format::Patch& patch) {
   };
   for (AtomId id = 0; id < patch.old.atoms.size(); ++id) {
     const elf::Atom& atom = patch.old.atoms[id];
-    const AtomId function = atom.parent.value_or(id);
+    AtomId function = id;
+    while (patch.old.atoms[function].parent) {  // format/check.cc: no circles
+      function = *patch.old.atoms[function].parent;
+    }
     if (atom.kind != AtomKind::Function || is_replaced(function)) {
       continue;
     }
@@ -86,7 +91,8 @@ class Rebinder {
     }
     for (AtomSymbolId id = 0; id < out_.fresh_bindings.size(); ++id) {
       if (out_.fresh_bindings[id].kind != BindingKind::Unbound) {
-        out_.fresh_bindings[id] = find(id);
+        out_.fresh_bindings[id] = match::as_the_target_does(find(id), patch_.fresh.symbols[id],
+                                                            reference_type(id), target_.symbols);
       }
     }
     std::sort(out_.replaced.begin(), out_.replaced.end(),
@@ -105,19 +111,32 @@ class Rebinder {
       binding.address = entry->second;
       return binding;
     }
-    for (const bool by_name : {true, false}) {
-      for (AtomSymbolId old = 0; old < patch_.old_bindings.size(); ++old) {
-        const AtomSymbol& known = patch_.old.symbols[old];
-        const Binding& now = out_.old_bindings[old];
-        const bool fits = by_name ? known.name == symbol.name
-                                  : symbol.anonymous && before.kind != BindingKind::Import;
-        if (fits && now.kind != BindingKind::Unbound &&
-            is_same_place(patch_.old_bindings[old], before)) {
-          return now;
-        }
+    // A global has one place, whatever way leads there; a local is known by its place.
+    const bool global = symbol.bind != elf::SymbolBind::Local && !symbol.anonymous;
+    for (AtomSymbolId old = 0; old < patch_.old_bindings.size(); ++old) {
+      const AtomSymbol& known = patch_.old.symbols[old];
+      const Binding& now = out_.old_bindings[old];
+      const bool fits = global ? known.name == symbol.name && known.bind != elf::SymbolBind::Local
+                               : (symbol.anonymous || known.name == symbol.name) &&
+                                     is_same_place(patch_.old_bindings[old], before);
+      if (fits && now.kind != BindingKind::Unbound) {
+        return now;
       }
     }
     return match::bind_by_name(symbol, target_, std::nullopt, report_);
+  }
+
+  // Thread-local symbols have one kind of reference each (build/assemble.cc); of others it does not
+  // matter.
+  elf::RelocType reference_type(AtomSymbolId id) const {
+    for (const elf::Atom& atom : patch_.fresh.atoms) {
+      for (const elf::Ref& ref : atom.refs) {
+        if (ref.symbol == id && elf::find_traits(ref.type)->tls) {
+          return ref.type;
+        }
+      }
+    }
+    return elf::RelocType::None;
   }
 
   const format::Patch& patch_;

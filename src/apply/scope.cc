@@ -29,14 +29,6 @@ using Modules = std::vector<const proc::Module*>;
 constexpr uint64_t kDtDebug = 21, kDtNull = 0;  // gABI figure 5-10
 constexpr size_t kMostModules = 4096;
 
-std::optional<uint64_t> peek(const MemoryReader& memory, LiveAddr at) {
-  uint64_t value = 0;
-  if (!memory.try_read(at, std::as_writable_bytes(std::span(&value, 1)))) {
-    return std::nullopt;
-  }
-  return value;
-}
-
 bool has(const Modules& list, const proc::Module* module) {
   return std::find(list.begin(), list.end(), module) != list.end();
 }
@@ -54,7 +46,8 @@ std::optional<LiveAddr> find_r_debug(const proc::Process& process,
     }
     LiveAddr at = modules.front().bias(s.address);
     for (uint64_t i = 0; i + 16 <= s.memory_size; i += 16) {
-      auto tag = peek(process.memory(), at + i), value = peek(process.memory(), at + i + 8);
+      auto tag = find_word(process.memory(), at + i),
+           value = find_word(process.memory(), at + i + 8);
       if (!tag || !value || *tag == kDtNull) {
         break;
       }
@@ -74,14 +67,14 @@ std::vector<LoadBias> read_link_map(const proc::Process& process,
                                     const std::vector<proc::Module>& modules) {
   std::vector<LoadBias> order;
   auto debug = find_r_debug(process, modules);
-  auto map = debug ? peek(process.memory(), *debug + 8) : std::nullopt;  // r_debug.r_map
+  auto map = debug ? find_word(process.memory(), *debug + 8) : std::nullopt;  // r_debug.r_map
   while (map && *map != 0 && order.size() < kMostModules) {
-    auto bias = peek(process.memory(), LiveAddr(*map));  // l_addr
+    auto bias = find_word(process.memory(), LiveAddr(*map));  // l_addr
     if (!bias) {
       break;
     }
     order.push_back(LoadBias{*bias});
-    map = peek(process.memory(), LiveAddr(*map) + 24);  // l_next
+    map = find_word(process.memory(), LiveAddr(*map) + 24);  // l_next
   }
   return order;
 }

@@ -79,6 +79,7 @@ Switched switch_over(const proc::Process& process, const Closed& closed, const O
       std::this_thread::sleep_until(std::min(Clock::now() + kLongestWait, deadline));
       continue;
     }
+    fault_point("switch.looked");
     check.prepare();
     std::optional<proc::Frozen> stopped = try_freeze(process, outcome, deadline);
     if (!stopped) {

@@ -21,9 +21,11 @@ const std::vector<std::string_view>& all_fault_points() {
       "stage.mapped",    // the image is mapped
       "stage.written",   // its values and the registry are written
       "stage.done",      // the thread has gone home
+      "switch.looked",   // no suspended context was found; the process runs
       "switch.frozen",   // all threads stand still
       "commit.begun",    // the registry says committing
       "commit.detour",   // one detour is written
+      "commit.done",     // the patch is applied; contexts are looked for once more
       "revert.begun",    // the registry says reverting
       "revert.detour",   // one entry is restored
   };
@@ -36,6 +38,10 @@ void fault_point(std::string_view name) {
   static const char* const fatal = std::getenv("QPATCH_FAULT_KILL");
   if (fatal != nullptr && name == fatal) {
     ::raise(SIGKILL);
+  }
+  static const char* const pausing = std::getenv("QPATCH_FAULT_STOP");
+  if (pausing != nullptr && name == pausing) {
+    ::raise(SIGSTOP);
   }
   static const char* const wanted = std::getenv("QPATCH_FAULT");
   if (wanted != nullptr && name == wanted) {

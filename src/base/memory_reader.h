@@ -1,6 +1,8 @@
 // The one interface through which pure code sees memory: of a process, of a file, or of a test.
 #pragma once
 
+#include <optional>
+
 #include "base/address.h"
 #include "base/bytes.h"
 
@@ -17,6 +19,13 @@ class BasicReader {
   // All or nothing.
   bool try_read(A at, ByteSpan out) const { return read_some(at, out) == out.size(); }
 };
+
+// The eight bytes at `at`; nullopt if they are not all readable.
+template <class A>
+std::optional<uint64_t> find_word(const BasicReader<A>& memory, A at) {
+  Bytes word(sizeof(uint64_t));
+  return memory.try_read(at, word) ? std::optional(load<uint64_t>(word)) : std::nullopt;
+}
 
 using MemoryReader = BasicReader<LiveAddr>;  // a process
 using TargetReader = BasicReader<LinkAddr>;  // a target: its file, or one module of a process

@@ -189,6 +189,11 @@ const std::vector<RefusalKind>& all_refusals() {
       {"text-modified", "the first bytes of a function were changed by somebody else",
        "A breakpoint, an uprobe or another patch is there.",
        "Detach debuggers and tracers, or revert the other patch first.", ExitCode::NoMatch, false},
+      {"call-at-entry", "a suspended context could return into the jump",
+       "The function calls another one within its first five bytes, which the jump to the new code "
+       "overwrites. A coroutine that waits in that call would return into the middle of the jump.",
+       "Put the fix into the functions that it calls, or into its callers.", ExitCode::NoMatch,
+       false},
       {"traced", "the process is traced by another program",
        "Only one tracer can be attached at a time.", "Detach the debugger or strace.",
        ExitCode::Busy, false},

@@ -32,7 +32,8 @@ struct Analysis {
   Wanted wanted;
   match::Matched matched;
   Report report;        // of the diff and of the match
-  Report before_match;  // of the diff alone
+  // Of the diff alone; nullopt: there was no match, since the diff had findings or no change.
+  std::optional<Report> before_match;
   std::string toolchain;
   std::optional<std::string> compiler_warning;
   bool part_of_target = true;

@@ -29,7 +29,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
-#include "build/way_of_target.h"
+#include "match/way_of_target.h"
 
 namespace qp::build {
 namespace {
@@ -260,7 +260,7 @@ class Assembler {
           binding.evidence = elf::Evidence::Proof;
           binding.address = unit.matched.replaced[entry->second].entry;
           return fresh_.add_external(
-              symbol, as_the_target_does(std::move(binding), symbol, ref.type, symbols_));
+              symbol, match::as_the_target_does(std::move(binding), symbol, ref.type, symbols_));
         }
         bool tls = elf::find_traits(ref.type)->tls;
         auto [known, is_new] = mapped.externals.try_emplace(
@@ -275,7 +275,7 @@ class Assembler {
           Binding binding =
               mentioned ? bind_as_original(unit, symbol, *original->second) : bind_by_name(symbol);
           known->second = fresh_.add_external(
-              symbol, as_the_target_does(std::move(binding), symbol, ref.type, symbols_));
+              symbol, match::as_the_target_does(std::move(binding), symbol, ref.type, symbols_));
         }
         return known->second;
       });

@@ -39,14 +39,13 @@ bool is_global(const elf::AtomSymbol& symbol) {
 }
 
 bool is_open(const Analysis& unit) {
-  return unit.part_of_target && unit.diff && unit.before_match.clean() && !unit.report.clean() &&
-         unit.diff->changed();
+  return unit.part_of_target && unit.before_match && !unit.report.clean();
 }
 
 // What new code refers to and the original does not mention.
 std::set<std::string> new_names(const Analysis& unit, const TargetFile& target) {
   std::set<std::string> names, known;
-  if (!unit.diff || !unit.part_of_target) {
+  if (!unit.before_match || !unit.part_of_target) {
     return names;
   }
   for (const elf::AtomSymbol& symbol : unit.diff->original.symbols) {
@@ -70,15 +69,52 @@ void add_defined(const elf::AtomGraph& graph, std::set<std::string>& names) {
   }
 }
 
+// What several matches say about the globals of one program. A name with two places is none: a unit
+// of another program was taken for one of this.
+class Globals {
+ public:
+  void learn(const elf::AtomGraph& graph, const std::vector<elf::Binding>& bindings) {
+    for (elf::AtomSymbolId id = 0; id < bindings.size(); ++id) {
+      const elf::Binding& binding = bindings[id];
+      if (!is_global(graph.symbols[id]) || (binding.kind != elf::BindingKind::Address &&
+                                            binding.kind != elf::BindingKind::TpOffset)) {
+        continue;
+      }
+      const auto [at, fresh] = known_.emplace(graph.symbols[id].name, binding);
+      if (!fresh && (at->second.kind != binding.kind || at->second.address != binding.address ||
+                     at->second.tp_offset != binding.tp_offset)) {
+        doubtful_.insert(at->first);
+      }
+    }
+  }
+  bool knows(const std::string& name) const {
+    return known_.count(name) != 0 && doubtful_.count(name) == 0;
+  }
+  // Finding: symbol-ambiguous, for names that new code of the unit wants.
+  void check(Analysis& unit, const std::set<std::string>& wanted) const {
+    for (const std::string& name : wanted) {
+      if (doubtful_.count(name) != 0) {
+        unit.report.refuse("symbol-ambiguous", name,
+                           "units of the compile database have it at different places of the "
+                           "target, which has lost its names");
+      }
+    }
+  }
+  KnownGlobals take() { return std::move(known_); }
+
+ private:
+  KnownGlobals known_;
+  std::set<std::string> doubtful_;
+};
+
 // Units with findings, or with a new name that nobody knows.
 std::vector<Analysis*> find_open(std::vector<Analysis>& units, const TargetFile& target,
-                                 const KnownGlobals& known) {
+                                 const Globals& known) {
   std::vector<Analysis*> open;
   for (Analysis& unit : units) {
     const std::set<std::string> names = new_names(unit, target);
-    if (is_open(unit) || std::any_of(names.begin(), names.end(), [&](const std::string& name) {
-          return known.count(name) == 0;
-        })) {
+    if (is_open(unit) || std::any_of(names.begin(), names.end(),
+                                     [&](const std::string& name) { return !known.knows(name); })) {
       open.push_back(&unit);
     }
   }
@@ -107,10 +143,15 @@ size_t count_mentions(const std::string& text, const std::set<std::string>& name
   return found.size();
 }
 
+std::string not_used(const fs::path& source, const Error& why) {
+  return fmt::format("{} was not used to find symbols: {}", source.string(), why.what());
+}
+
 // The commands worth a compilation, those that mention most first.
 // `taken`: sources that need not be chosen; those that are chosen join them.
 std::vector<Replay> choose_commands(const ContextRequest& request,
-                                    const std::set<std::string>& names, std::set<fs::path>& taken) {
+                                    const std::set<std::string>& names, std::set<fs::path>& taken,
+                                    std::vector<std::string>& warnings) {
   std::vector<std::pair<size_t, const CompileCommand*>> ranked;
   for (const CompileCommand& command : request.commands) {
     std::error_code error;
@@ -118,10 +159,12 @@ std::vector<Replay> choose_commands(const ContextRequest& request,
         !fs::is_regular_file(command.file, error)) {
       continue;
     }
-    const Bytes bytes = read_file(command.file);
-    const std::string text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    if (const size_t mentions = count_mentions(text, names); mentions != 0) {
-      ranked.emplace_back(mentions, &command);
+    try {
+      if (const size_t mentions = count_mentions(read_text(command.file), names); mentions != 0) {
+        ranked.emplace_back(mentions, &command);
+      }
+    } catch (const Error& e) {  // it would have helped, no more
+      warnings.push_back(not_used(command.file, e));
     }
   }
   std::stable_sort(ranked.begin(), ranked.end(),
@@ -131,10 +174,14 @@ std::vector<Replay> choose_commands(const ContextRequest& request,
     if (chosen.size() == kMostUnits) {
       break;
     }
-    Replay replay = make_replay(*command);
     taken.insert(command->file);
-    if (!replay.lto) {
-      chosen.push_back(std::move(replay));
+    try {
+      Replay replay = make_replay(*command);
+      if (!replay.lto) {
+        chosen.push_back(std::move(replay));
+      }
+    } catch (const Error& e) {
+      warnings.push_back(not_used(command->file, e));
     }
   }
   return chosen;
@@ -159,8 +206,7 @@ std::vector<elf::AtomGraph> compile_context(const ContextRequest& request,
         graphs[i] = std::move(graph);
       }
     } catch (const Error& e) {
-      failures[i] =
-          fmt::format("{} was not used to find symbols: {}", chosen[i].source.string(), e.what());
+      failures[i] = not_used(chosen[i].source, e);
     }
   });
   std::vector<elf::AtomGraph> out;
@@ -174,19 +220,9 @@ std::vector<elf::AtomGraph> compile_context(const ContextRequest& request,
   return out;
 }
 
-void learn(const elf::AtomGraph& graph, const std::vector<elf::Binding>& bindings,
-           KnownGlobals& known) {
-  for (elf::AtomSymbolId id = 0; id < bindings.size(); ++id) {
-    if (is_global(graph.symbols[id]) && (bindings[id].kind == elf::BindingKind::Address ||
-                                         bindings[id].kind == elf::BindingKind::TpOffset)) {
-      known.emplace(graph.symbols[id].name, bindings[id]);
-    }
-  }
-}
-
-// Matches one unit together with others; true if that left nothing open.
-bool match_together(Analysis& unit, const std::vector<elf::AtomGraph>& others,
-                    const TargetFile& target, KnownGlobals& known) {
+// Matches one unit together with others, and keeps what that found if it leaves less open.
+void match_together(Analysis& unit, const std::vector<elf::AtomGraph>& others,
+                    const TargetFile& target, Globals& known) {
   std::vector<elf::AtomGraph> graphs = {unit.diff->original};
   graphs.insert(graphs.end(), others.begin(), others.end());
   const elf::AtomGraph all = objdiff::merge(std::move(graphs));
@@ -208,9 +244,9 @@ bool match_together(Analysis& unit, const std::vector<elf::AtomGraph>& others,
   for (const elf::AtomSymbolId id : unit.wanted.symbols) {
     wanted.push_back(in_all(id));
   }
-  Report report = unit.before_match;
+  Report report = *unit.before_match;
   match::Matched matched = match::match(all, unit.wanted.functions, wanted, target.view(), report);
-  learn(all, matched.bindings, known);
+  known.learn(all, matched.bindings);
   std::vector<elf::Binding> bindings(original.symbols.size());
   for (elf::AtomSymbolId id = 0; id < original.symbols.size(); ++id) {
     bindings[id] = matched.bindings[in_all(id)];
@@ -221,22 +257,21 @@ bool match_together(Analysis& unit, const std::vector<elf::AtomGraph>& others,
     unit.report = std::move(report);
     unit.matched = std::move(matched);
   }
-  return unit.report.clean();
 }
 
 }  // namespace
 
 KnownGlobals match_in_context(std::vector<Analysis>& units, const TargetFile& target,
                               const ContextRequest& request, std::vector<std::string>& warnings) {
-  KnownGlobals known;
+  Globals known;
   if (target.symbols.has_symtab()) {
-    return known;
+    return {};
   }
   std::set<fs::path> taken;
   for (const Analysis& unit : units) {
     taken.insert(unit.unit->replay.source);
     if (unit.diff && unit.part_of_target) {
-      learn(unit.diff->original, unit.matched.bindings, known);
+      known.learn(unit.diff->original, unit.matched.bindings);
     }
   }
   std::vector<elf::AtomGraph> context;
@@ -250,7 +285,7 @@ KnownGlobals match_in_context(std::vector<Analysis>& units, const TargetFile& ta
       names.merge(new_names(*unit, target));
       add_defined(unit->diff->original, names);
     }
-    const std::vector<Replay> chosen = choose_commands(request, names, taken);
+    const std::vector<Replay> chosen = choose_commands(request, names, taken, warnings);
     if (chosen.empty() && round != 0) {
       break;
     }
@@ -268,7 +303,10 @@ KnownGlobals match_in_context(std::vector<Analysis>& units, const TargetFile& ta
       match_together(*unit, others, target, known);
     }
   }
-  return known;
+  for (Analysis& unit : units) {
+    known.check(unit, new_names(unit, target));
+  }
+  return known.take();
 }
 
 }  // namespace qp::build

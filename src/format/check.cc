@@ -246,7 +246,8 @@ class PatchChecker {
     auto is_function = [](const AtomGraph& graph, elf::AtomId id) {
       return id < graph.atoms.size() && graph.atoms[id].kind == AtomKind::Function;
     };
-    if (!is_function(patch_.old, r.old_function) || !is_function(patch_.fresh, r.new_function)) {
+    if (!is_function(patch_.old, r.old_function) || !is_function(patch_.fresh, r.new_function) ||
+        patch_.old.atoms[r.old_function].parent) {
       throw fail(fmt::format("replaced function '{}' is not a function", r.name));
     }
     for (const LinkRange& range : r.ranges) {

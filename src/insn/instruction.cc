@@ -321,6 +321,17 @@ std::optional<Instruction> decode(ByteView code, uint64_t offset) {
   return reduce(d);
 }
 
+uint64_t padding_at(ByteView code, uint64_t offset) {
+  if (offset >= code.size()) {
+    return 0;
+  }
+  if (code[offset] == std::byte{0xcc} || code[offset] == std::byte{0}) {
+    return 1;
+  }
+  const auto found = decode(code, offset);
+  return found && found->is_nop ? found->length : 0;
+}
+
 std::optional<ShapedInstruction> decode_shaped(ByteView code, uint64_t offset) {
   Decoded d;
   if (!decode_raw(code, offset, d)) {

@@ -51,6 +51,10 @@ struct Instruction {
 // Decodes one 64-bit mode instruction at `offset`. Nullopt: not an instruction, or cut off.
 std::optional<Instruction> decode(ByteView code, uint64_t offset);
 
+// Bytes of padding at `offset`: one NOP, int3 or zero, which nobody executes between functions. 0: it
+// is none.
+uint64_t padding_at(ByteView code, uint64_t offset);
+
 // "mov $0x1,%eax" in AT&T syntax, addresses of branches/rip operands computed with `address` as the
 // address of the instruction.
 std::string format(ByteView code, uint64_t offset, uint64_t address);

@@ -35,16 +35,12 @@ bool in_reach(LinkAddr at, LinkAddr to) {
 
 // True if [from, to) of `code` is padding from its beginning on.
 bool is_padding(ByteView code, uint64_t from, uint64_t to) {
-  for (uint64_t offset = from; offset < to;) {
-    if (code[offset] == std::byte{0xcc} || code[offset] == std::byte{0}) {
-      ++offset;
-      continue;
-    }
-    auto instruction = insn::decode(code, offset);
-    if (!instruction || !instruction->is_nop) {
+  while (from < to) {
+    const uint64_t size = insn::padding_at(code, from);
+    if (size == 0) {
       return false;
     }
-    offset += instruction->length;
+    from += size;
   }
   return true;
 }

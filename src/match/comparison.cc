@@ -452,6 +452,23 @@ std::vector<Solution> Comparison::solutions() const {
   return all;
 }
 
+std::string place_of(const elf::Binding& binding) {
+  switch (binding.kind) {
+    case elf::BindingKind::Address:
+      return fmt::format("at {:#x}", binding.address.value);
+    case elf::BindingKind::TpOffset:
+      return fmt::format("{:#x} from the thread pointer", binding.tp_offset);
+    case elf::BindingKind::ModuleOffset:
+    case elf::BindingKind::TlsSlot:
+      return fmt::format("{:#x} in the TLS block", binding.tp_offset);
+    case elf::BindingKind::Import:
+      return "in another module";
+    case elf::BindingKind::Unbound:
+      break;
+  }
+  return "nowhere";
+}
+
 elf::AtomSymbolId canonical(const elf::AtomGraph& graph, elf::AtomSymbolId symbol) {
   const std::optional<AtomId> atom = graph.symbols[symbol].atom;
   return atom ? graph.atoms[*atom].symbol : symbol;

@@ -131,7 +131,6 @@ class Comparison {
   bool is_named(const elf::AtomSymbol& symbol, LinkAddr address) const;
   bool has_alias_named(const elf::AtomSymbol& symbol, LinkAddr address) const;
   bool check_tls_name(const elf::AtomSymbol& symbol, int64_t block_offset);
-  std::optional<uint64_t> read_word(LinkAddr place) const;
   std::optional<LinkAddr> read_address(LinkAddr place) const;
   elf::AtomId root_of(elf::AtomId function) const;
 
@@ -158,6 +157,8 @@ class Comparison {
   bool descriptor_relaxed_ = false;
 };
 
+// "at 0x1234": where a binding says that something is, for messages.
+std::string place_of(const elf::Binding& binding);
 // The symbol that stands for an atom; an undefined symbol stands for itself.
 elf::AtomSymbolId canonical(const elf::AtomGraph& graph, elf::AtomSymbolId symbol);
 // Of equal content wherever it is: its address identifies nothing.

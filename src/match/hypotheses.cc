@@ -21,27 +21,6 @@ using elf::AtomSymbolId;
 using elf::Binding;
 using elf::BindingKind;
 
-namespace {
-
-std::string place_of(const Binding& binding) {
-  switch (binding.kind) {
-    case BindingKind::Address:
-      return fmt::format("at {:#x}", binding.address.value);
-    case BindingKind::TpOffset:
-      return fmt::format("{:#x} from the thread pointer", binding.tp_offset);
-    case BindingKind::ModuleOffset:
-    case BindingKind::TlsSlot:
-      return fmt::format("{:#x} in the TLS block", binding.tp_offset);
-    case BindingKind::Import:
-      return "in another module";
-    case BindingKind::Unbound:
-      break;
-  }
-  return "nowhere";
-}
-
-}  // namespace
-
 const Candidate* Function::only() const {
   const Candidate* found = nullptr;
   for (const Candidate& candidate : candidates) {

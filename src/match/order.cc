@@ -119,20 +119,19 @@ std::set<AtomId> Order::find_misplaced() {
 }
 
 bool Order::is_padding(LinkRange range) const {
+  if (range.size() > kMostPadding) {
+    return false;
+  }
   Bytes code(range.size());
-  if (range.size() > kMostPadding || !hypotheses_.target().memory.try_read(range.start, code)) {
+  if (!hypotheses_.target().memory.try_read(range.start, code)) {
     return false;
   }
   for (uint64_t at = 0; at < code.size();) {
-    if (code[at] == std::byte{0xcc} || code[at] == std::byte{0}) {
-      ++at;
-      continue;
-    }
-    const auto found = insn::decode(code, at);
-    if (!found || !found->is_nop) {
+    const uint64_t size = insn::padding_at(code, at);
+    if (size == 0) {
       return false;
     }
-    at += found->length;
+    at += size;
   }
   return true;
 }
@@ -178,15 +177,11 @@ std::optional<LinkAddr> Order::start_behind(LinkAddr end) const {
     if (frame && frame->start == end + at) {
       return end + at;
     }
-    if (code[at] == std::byte{0xcc} || code[at] == std::byte{0}) {
-      ++at;
-      continue;
-    }
-    const auto found = insn::decode(code, at);
-    if (!found || !found->is_nop) {
+    const uint64_t size = insn::padding_at(code, at);
+    if (size == 0) {
       return frame ? std::nullopt : std::optional(end + at);
     }
-    at += found->length;
+    at += size;
   }
   return std::nullopt;
 }

@@ -37,23 +37,6 @@ using elf::Evidence;
 using elf::SymbolBind;
 using elf::SymbolType;
 
-std::string describe(const Binding& binding) {
-  switch (binding.kind) {
-    case BindingKind::Address:
-      return fmt::format("{:#x}", binding.address.value);
-    case BindingKind::TpOffset:
-      return fmt::format("thread pointer {:+#x}", binding.tp_offset);
-    case BindingKind::Import:
-      return "another module";
-    case BindingKind::ModuleOffset:
-    case BindingKind::TlsSlot:
-      return fmt::format("TLS block {:+#x}", binding.tp_offset);
-    case BindingKind::Unbound:
-      break;
-  }
-  return "nowhere";
-}
-
 Binding bound_to(LinkAddr address) {
   Binding binding;
   binding.kind = BindingKind::Address;
@@ -80,14 +63,6 @@ AtomId Comparison::root_of(AtomId function) const {
   return function;
 }
 
-std::optional<uint64_t> Comparison::read_word(LinkAddr place) const {
-  Bytes word(sizeof(uint64_t));
-  if (!target_->memory.try_read(place, word)) {
-    return std::nullopt;
-  }
-  return load<uint64_t>(word);
-}
-
 // The address that a pointer at `place` holds, as linked. Nullopt: it can't be read, is written by
 // ld.so with something else, or (in a process) differs from what ld.so wrote.
 std::optional<LinkAddr> Comparison::read_address(LinkAddr place) const {
@@ -95,7 +70,7 @@ std::optional<LinkAddr> Comparison::read_address(LinkAddr place) const {
   if (dynamic != nullptr && dynamic->kind != DynamicValue::Kind::Address) {
     return std::nullopt;
   }
-  const std::optional<uint64_t> word = read_word(place);
+  const std::optional<uint64_t> word = find_word(target_->memory, place);
   if (!word) {
     return std::nullopt;
   }
@@ -308,8 +283,8 @@ bool Comparison::solve(AtomSymbolId id, Binding binding) {
   const AtomSymbolId key = canonical(*graph_, id);
   const auto [at, fresh] = solved_.emplace(key, binding);
   if (!fresh && at->second != binding && !is_content_only(*graph_, key)) {
-    return fail(fmt::format("{} is at {}, but was found at {} before", graph_->symbols[id].name,
-                            describe(binding), describe(at->second)));
+    return fail(fmt::format("{} is {}, but was found {} before", graph_->symbols[id].name,
+                            place_of(binding), place_of(at->second)));
   }
   if (id != key) {
     aliases_.insert(id);
@@ -348,7 +323,7 @@ bool Comparison::refer_tp_slot(AtomSymbolId id, int64_t delta, LinkAddr slot) {
   slot = slot - static_cast<uint64_t>(delta);
   const DynamicValue* dynamic = target_->symbols.dynamic_value_at(slot);
   if (dynamic == nullptr) {
-    const std::optional<uint64_t> word = read_word(slot);
+    const std::optional<uint64_t> word = find_word(target_->memory, slot);
     return word ? refer_tp_offset(id, 0, static_cast<int64_t>(*word))
                 : fail("the target's slot for a TLS offset can't be read");
   }
@@ -405,7 +380,8 @@ bool Comparison::refer_dynamic_tls(elf::RelocType type, AtomSymbolId id, int64_t
   const DynamicValue* first = target_->symbols.dynamic_value_at(slot);
   // An executable's own module has number 1, which a linker may write itself (glibc 2.36
   // elf/dl-tls.c, _dl_assign_tls_modid: numbers from 1, the executable first).
-  const bool linked = first == nullptr && !target_->symbols.is_library() && read_word(slot) == 1;
+  const bool linked =
+      first == nullptr && !target_->symbols.is_library() && find_word(target_->memory, slot) == 1;
   if (type == elf::RelocType::TLSLD && linked) {
     return find_module_block(ModuleBlock::Called);
   }
@@ -417,7 +393,7 @@ bool Comparison::refer_dynamic_tls(elf::RelocType type, AtomSymbolId id, int64_t
   }
   const bool descriptor = type == elf::RelocType::GOTPC32_TLSDESC;
   if (linked && !descriptor) {
-    const std::optional<uint64_t> offset = read_word(slot + sizeof(uint64_t));
+    const std::optional<uint64_t> offset = find_word(target_->memory, slot + sizeof(uint64_t));
     return offset ? refer_module_offset(id, static_cast<int64_t>(*offset))
                   : fail("the target's slot for a TLS offset can't be read");
   }
@@ -446,7 +422,7 @@ bool Comparison::refer_dynamic_tls(elf::RelocType type, AtomSymbolId id, int64_t
   if (descriptor) {
     return refer_module_offset(id, first->addend);
   }
-  const std::optional<uint64_t> offset = read_word(slot + sizeof(uint64_t));
+  const std::optional<uint64_t> offset = find_word(target_->memory, slot + sizeof(uint64_t));
   return offset ? refer_module_offset(id, static_cast<int64_t>(*offset))
                 : fail("the target's slot for a TLS offset can't be read");
 }

@@ -136,6 +136,21 @@ std::optional<TaskStatus> read_task_status(pid_t pid, pid_t tid) {
   return parse_status(*text);
 }
 
+std::optional<uint64_t> find_auxiliary(pid_t pid, uint64_t type) {
+  const auto task = find_live_task(pid);
+  const auto text = task ? read_task_file(pid, *task, "auxv") : std::nullopt;
+  if (!text) {
+    return std::nullopt;
+  }
+  const ByteView entries = as_bytes(*text);
+  for (size_t at = 0; at + 16 <= entries.size(); at += 16) {
+    if (load<uint64_t>(entries, at) == type) {
+      return load<uint64_t>(entries, at + 8);
+    }
+  }
+  return std::nullopt;
+}
+
 std::vector<pid_t> list_tasks(pid_t pid) {
   std::string path = fmt::format("/proc/{}/task", pid);
   std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(path.c_str()), ::closedir);

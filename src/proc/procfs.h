@@ -41,6 +41,10 @@ std::optional<TaskStatus> read_task_status(pid_t pid, pid_t tid);
 TaskStat parse_stat(std::string_view text);
 TaskStatus parse_status(std::string_view text);
 
+// The value of an entry of the auxiliary vector that the kernel gave to the program (AT_* of
+// <linux/auxvec.h>). Nullopt if it has none, or is gone.
+std::optional<uint64_t> find_auxiliary(pid_t pid, uint64_t type);
+
 // TIDs of the process, ascending; empty if it is gone.
 std::vector<pid_t> list_tasks(pid_t pid);
 // A thread whose /proc files still show the process: the leader unless it is dead, since a dead

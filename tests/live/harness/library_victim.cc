@@ -88,13 +88,7 @@ LibraryVictim::LibraryVictim(Workdir& dir, const LibraryRecipe& recipe, Loading 
                           {"arguments", compile}};
   dir.write_file("build/compile_commands.json", nlohmann::json::array({entry}).dump());
   dir.must_run(compile, build);
-  std::vector<std::string> link = {recipe.compiler, "-shared",  "-Wl,--build-id=sha1", "-o",
-                                   library(),       "library.o"};
-  link.insert(link.end(), recipe.link_flags.begin(), recipe.link_flags.end());
-  dir.must_run(link, build);
-  if (how == Loading::ByDlopen) {  // one of the three, so that each feature is seen without names
-    dir.must_run({"strip", library()}, build);
-  }
+  link({"library.o"});
   std::vector<std::string> host = {
       "gcc", "-O1", "-rdynamic", "-o", dir.path() / "host", dir.path() / "host.c", QP_PROTOCOL};
   const std::vector<std::string> kind =
@@ -108,6 +102,26 @@ LibraryVictim::LibraryVictim(Workdir& dir, const LibraryRecipe& recipe, Loading 
     dir.must_run({"gcc", "-O1", "-shared", "-fPIC", "-o", dir.path() / "preload.so",
                   dir.path() / "preload.c"});
   }
+}
+
+void LibraryVictim::link(const std::vector<std::string>& objects) {
+  const fs::path build = dir_.path() / "build";
+  std::vector<std::string> command = {recipe_.compiler, "-shared", "-Wl,--build-id=sha1", "-o",
+                                      library()};
+  command.insert(command.end(), objects.begin(), objects.end());
+  command.insert(command.end(), recipe_.link_flags.begin(), recipe_.link_flags.end());
+  dir_.must_run(command, build);
+  if (how_ == Loading::ByDlopen) {  // one of the three, so that each feature is seen without names
+    dir_.must_run({"strip", library()}, build);
+  }
+}
+
+void LibraryVictim::build_another() {
+  dir_.write_file("build/front.c",
+                  "static long data[500] = {1}; __thread int counted = 3;\n"
+                  "int front(int x) { counted++; return (int)data[x] * counted; }\n");
+  dir_.must_run({recipe_.compiler, "-O2", "-fPIC", "-c", "front.c"}, dir_.path() / "build");
+  link({"front.o", "library.o"});
 }
 
 std::unique_ptr<Victim> LibraryVictim::start(const std::string& host,

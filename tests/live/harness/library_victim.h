@@ -37,8 +37,12 @@ class LibraryVictim {
   std::unique_ptr<Victim> start(const std::string& host = "host",
                                 const std::map<std::string, std::string>& more = {});
   CommandResult build_patch();
+  // The library anew, with other code and data in front: another build-id, other addresses.
+  void build_another();
 
  private:
+  void link(const std::vector<std::string>& objects);
+
   Workdir& dir_;
   LibraryRecipe recipe_;
   Loading how_;

@@ -5,7 +5,7 @@
 #include "elf/binding.h"
 #include "match/symbol_map.h"
 
-namespace qp::build {
+namespace qp::match {
 
 // `binding` says where `symbol` is; the result says how a reference of type `type` gets there:
 //   - a symbol that ld.so may take from another module becomes an Import, with the library's own
@@ -15,6 +15,6 @@ namespace qp::build {
 // Anything else, and everything of an executable but imported thread-local variables, stays as it
 // is.
 elf::Binding as_the_target_does(elf::Binding binding, const elf::AtomSymbol& symbol,
-                                elf::RelocType type, const match::SymbolMap& symbols);
+                                elf::RelocType type, const SymbolMap& symbols);
 
-}  // namespace qp::build
+}  // namespace qp::match

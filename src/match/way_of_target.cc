@@ -9,15 +9,15 @@
 // code as well: a reference of the same kind gets the address of the same words. A kind that the
 // target has no words for is left for link to refuse.
 
-#include "build/way_of_target.h"
+#include "match/way_of_target.h"
 
-namespace qp::build {
+namespace qp::match {
 namespace {
 
 using elf::Binding;
 using elf::BindingKind;
 
-Binding through(const match::ImportEntry& import, const std::string& version) {
+Binding through(const ImportEntry& import, const std::string& version) {
   Binding out;
   out.kind = BindingKind::Import;
   out.evidence = elf::Evidence::SymbolTable;
@@ -28,7 +28,7 @@ Binding through(const match::ImportEntry& import, const std::string& version) {
 }
 
 Binding thread_local_by(elf::RelocType type, Binding binding, const elf::AtomSymbol& symbol,
-                        const match::SymbolMap& symbols) {
+                        const SymbolMap& symbols) {
   const elf::RelocTraits* traits = elf::find_traits(type);
   // binutils 2.40 bfd/elf64-x86-64.c: the linker's name for the start of the block.
   if (symbol.name == "_TLS_MODULE_BASE_" && binding.kind == BindingKind::Import) {
@@ -59,7 +59,7 @@ Binding thread_local_by(elf::RelocType type, Binding binding, const elf::AtomSym
 }  // namespace
 
 Binding as_the_target_does(Binding binding, const elf::AtomSymbol& symbol, elf::RelocType type,
-                           const match::SymbolMap& symbols) {
+                           const SymbolMap& symbols) {
   if (elf::find_traits(type)->tls) {
     return thread_local_by(type, std::move(binding), symbol, symbols);
   }
@@ -67,15 +67,15 @@ Binding as_the_target_does(Binding binding, const elf::AtomSymbol& symbol, elf::
       symbol.bind == elf::SymbolBind::Local || symbol.visibility != elf::Visibility::Default) {
     return binding;
   }
-  const match::ImportEntry* stub = symbols.import_by_stub(binding.address);
+  const ImportEntry* stub = symbols.import_by_stub(binding.address);
   if (stub != nullptr && stub->ifunc) {
     return through(*stub, stub->version);
   }
-  const match::Export* exported = symbols.preemptible(symbol.name, binding.address);
+  const Export* exported = symbols.preemptible(symbol.name, binding.address);
   if (exported == nullptr) {
     return binding;
   }
-  if (const match::ImportEntry* import = symbols.import_of(*exported)) {
+  if (const ImportEntry* import = symbols.import_of(*exported)) {
     return through(*import, exported->version);
   }
   Binding out;
@@ -84,4 +84,4 @@ Binding as_the_target_does(Binding binding, const elf::AtomSymbol& symbol, elf::
   return out;
 }
 
-}  // namespace qp::build
+}  // namespace qp::match
