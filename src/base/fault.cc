@@ -39,8 +39,9 @@ void fault_point(std::string_view name) {
   if (fatal != nullptr && name == fatal) {
     ::raise(SIGKILL);
   }
-  static const char* const pausing = std::getenv("QPATCH_FAULT_STOP");
+  static const char* pausing = std::getenv("QPATCH_FAULT_STOP");
   if (pausing != nullptr && name == pausing) {
+    pausing = nullptr;
     ::raise(SIGSTOP);
   }
   static const char* const wanted = std::getenv("QPATCH_FAULT");

@@ -13,6 +13,8 @@
 namespace qp::live {
 namespace {
 
+constexpr const char* kAfterApply = "commit.done";
+
 class FaultPoint {
  public:
   explicit FaultPoint(std::string_view name, const char* how = "QPATCH_FAULT") : how_(how) {
@@ -62,7 +64,7 @@ TEST_P(Fault, of_any_step_leaves_all_or_nothing) {
   const Snapshot before = snapshot();
   for (std::string_view point : all_fault_points()) {
     SCOPED_TRACE(point);
-    if (point.starts_with("revert.")) {
+    if (point.starts_with("revert.") || point == kAfterApply) {
       continue;
     }
     with_fault(point, "apply", patch_);
@@ -96,6 +98,9 @@ TEST_P(Fault, death_at_any_step_is_recovered_from) {
   const Snapshot before = snapshot();
   for (std::string_view point : all_fault_points()) {
     SCOPED_TRACE(point);
+    if (point == kAfterApply) {
+      continue;
+    }
     const bool reverting = point.starts_with("revert.");
     if (reverting) {
       must("apply", patch_);
@@ -114,6 +119,27 @@ TEST_P(Fault, death_at_any_step_is_recovered_from) {
   must("apply", patch_);
   expect_new("after apply");
   must("revert", only_listed().id);
+}
+
+// Claim: what fails, or dies, after the patch is applied changes nothing of that: apply says that it
+// is applied, or it is found to be.
+TEST_P(Fault, after_the_switch_leaves_the_patch_applied) {
+  ASSERT_FALSE(HasFailure());
+  const Snapshot before = snapshot();
+  {
+    FaultPoint fault(kAfterApply);
+    const CommandResult applied = must("apply", patch_);
+    EXPECT_TRUE(names(applied.both(), "patched")) << applied.both();
+    EXPECT_NE(applied.both().find("could not be looked for"), std::string::npos) << applied.both();
+  }
+  expect_new("after apply");
+  expect_untouched(before, must("revert", only_listed().id).both());
+
+  killed_at(kAfterApply, "apply", patch_);
+  expect_new("after the death of qpatch");
+  EXPECT_TRUE(names(must("recover", "").both(), "nothing to recover"));
+  EXPECT_TRUE(names(must("apply", patch_).both(), "already"));
+  expect_untouched(before, must("revert", only_listed().id).both());
 }
 
 INSTANTIATE_TEST_SUITE_P(Case, Fault, testing::ValuesIn(scenario(QP_CASES, "simple_change")),

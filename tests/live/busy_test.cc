@@ -61,6 +61,7 @@ class Busy : public LiveCase {
 
 class Blocked : public Busy {};
 class CallerFrame : public Busy {};
+class LoopsToEntry : public Busy {};
 class StaleWord : public Busy {};
 
 // Refusal: busy
@@ -73,6 +74,46 @@ TEST_P(Blocked, is_named_and_apply_works_when_it_left) {
 // Claim: the same for a function whose only trace is a return address far up the stack.
 TEST_P(CallerFrame, is_found_far_up_the_stack) {
   refuse_then_apply("descend");
+}
+
+// Claim: with --consistency none a thread that is inside finishes the old code, and later calls run the
+// new one.
+TEST_P(Blocked, may_finish_old_code_if_allowed) {
+  prepare();
+  const std::string patch = build_patch();
+  ASSERT_FALSE(HasFailure());
+  const Snapshot before = snapshot();
+  ASSERT_EQ(victim().ask("enter"), "inside");
+  must("check", patch, {"--consistency", "none"});
+  must("apply", patch, {"--consistency", "none", "--timeout", "0ms"});
+  EXPECT_EQ(victim().ask("leave"), "6");
+  EXPECT_EQ(victim().ask("enter"), "inside");
+  EXPECT_EQ(victim().ask("leave"), "7");
+  const CommandResult reverted = must("revert", only_listed().id);
+  expect_untouched(before, reverted.both());
+  EXPECT_EQ(victim().finish(), 0);
+}
+
+// Claim: but not in code that would jump into the detour: that is memory safety, and never waived.
+TEST_P(LoopsToEntry, is_never_left_inside) {
+  prepare();
+  const std::string patch = build_patch();
+  ASSERT_FALSE(HasFailure());
+  ASSERT_EQ(victim().ask("enter"), "inside");
+  const Snapshot before = snapshot();
+  for (const char* consistency : {"process", "thread", "none"}) {
+    const CommandResult refused =
+        on_victim("apply", patch, {"--consistency", consistency, "--timeout", "100ms"});
+    EXPECT_EQ(refused.exit_code, 4) << consistency << ": " << refused.both();
+    EXPECT_TRUE(names(refused.both(), "hold")) << refused.both();
+    expect_untouched(before);
+  }
+  EXPECT_EQ(victim().ask("leave"), "6");
+  must("apply", patch, {"--consistency", "none"});
+  EXPECT_EQ(victim().ask("enter"), "inside");
+  EXPECT_EQ(victim().ask("leave"), "7");
+  must("revert", only_listed().id);
+  EXPECT_EQ(victim().finish(), 0);
 }
 
 // Claim: apply waits for a thread that leaves before the deadline.
@@ -136,6 +177,9 @@ TEST_P(StaleWord, is_no_frame) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Scenario, Blocked, testing::ValuesIn(scenario(QP_SCENARIOS, "blocked")),
+                         instance_name);
+INSTANTIATE_TEST_SUITE_P(Scenario, LoopsToEntry,
+                         testing::ValuesIn(scenario(QP_SCENARIOS, "loops_to_entry")),
                          instance_name);
 INSTANTIATE_TEST_SUITE_P(Scenario, CallerFrame,
                          testing::ValuesIn(scenario(QP_SCENARIOS, "caller_frame")), instance_name);

@@ -13,6 +13,7 @@
 #include <cstring>
 
 #include "harness/live_case.h"
+#include "harness/stopped_command.h"
 
 namespace qp::live {
 namespace {
@@ -61,6 +62,8 @@ std::vector<Instance> linked_statically(const std::vector<Instance>& instances) 
 
 class AnyProcess : public ProcessCase {};
 class SuspendedContext : public ProcessCase {};
+class KeptJmpBuf : public ProcessCase {};
+class MappedContext : public ProcessCase {};
 class OwnBreakpoint : public ProcessCase {};
 class SharedText : public ProcessCase {};
 class NoRoom : public ProcessCase {};
@@ -247,6 +250,58 @@ TEST_P(SuspendedContext, inside_keeps_the_process_busy) {
   EXPECT_EQ(victim().finish(), 0);
 }
 
+// Claim: a coroutine that is suspended inside between the look at the memory and the switch makes
+// qpatch take the switch back; it finishes the old code, and then the patch applies.
+TEST_P(SuspendedContext, that_comes_too_late_is_seen) {
+  make_patch();
+  ASSERT_FALSE(HasFailure());
+  EXPECT_EQ(victim().ask("resume"), "2");
+  const Snapshot before = snapshot();
+  StoppedCommand apply("switch.looked", [&] { return on_victim("apply", patch_); });
+  ASSERT_TRUE(apply.is_stopped());
+  EXPECT_EQ(victim().ask("suspend"), "0");
+  const CommandResult result = apply.go_on();
+  EXPECT_EQ(result.exit_code, 4) << result.both();
+  EXPECT_TRUE(names(result.both(), "suspended")) << result.both();
+  EXPECT_TRUE(names(result.both(), "value")) << result.both();
+  EXPECT_TRUE(listed().empty());
+  EXPECT_EQ(left_behind(before, snapshot(), names(result.both(), "kept")), "");
+  EXPECT_EQ(victim().ask("resume"), "2");
+  must("apply", patch_);
+  must("revert", only_listed().id);
+  EXPECT_EQ(victim().finish(), 0);
+}
+
+// Claim: a jmp_buf is found although glibc mangles the address in it.
+TEST_P(KeptJmpBuf, keeps_the_process_busy) {
+  make_patch();
+  ASSERT_FALSE(HasFailure());
+  const Snapshot before = snapshot();
+  const CommandResult result = on_victim("apply", patch_, {"--timeout", "100ms"});
+  EXPECT_EQ(result.exit_code, 4) << result.both();
+  EXPECT_TRUE(names(result.both(), "jmp_buf")) << result.both();
+  expect_untouched(before);
+  EXPECT_EQ(victim().ask("forget"), "forgotten");
+  must("apply", patch_);
+  must("revert", only_listed().id);
+  EXPECT_EQ(victim().finish(), 0);
+}
+
+// Claim: a context is found where the kernel has joined its memory with a thread's control block.
+TEST_P(MappedContext, keeps_the_process_busy) {
+  make_patch();
+  ASSERT_FALSE(HasFailure());
+  const Snapshot before = snapshot();
+  const CommandResult result = on_victim("apply", patch_, {"--timeout", "100ms"});
+  EXPECT_EQ(result.exit_code, 4) << result.both();
+  EXPECT_TRUE(names(result.both(), "suspended")) << result.both();
+  expect_untouched(before);
+  EXPECT_EQ(victim().ask("resume"), "2");
+  must("apply", patch_);
+  must("revert", only_listed().id);
+  EXPECT_EQ(victim().finish(), 0);
+}
+
 // Claim: with --consistency thread the patch is applied meanwhile, and the coroutine finishes the old
 // code.
 TEST_P(SuspendedContext, may_finish_old_code) {
@@ -328,6 +383,11 @@ INSTANTIATE_TEST_SUITE_P(Scenario, DamagedRegistry,
                          testing::ValuesIn(scenario(QP_SCENARIOS, "plain")), instance_name);
 INSTANTIATE_TEST_SUITE_P(Scenario, SuspendedContext,
                          testing::ValuesIn(scenario(QP_SCENARIOS, "suspended_context")),
+                         instance_name);
+INSTANTIATE_TEST_SUITE_P(Scenario, KeptJmpBuf,
+                         testing::ValuesIn(scenario(QP_SCENARIOS, "kept_jmp_buf")), instance_name);
+INSTANTIATE_TEST_SUITE_P(Scenario, MappedContext,
+                         testing::ValuesIn(scenario(QP_SCENARIOS, "mapped_context")),
                          instance_name);
 INSTANTIATE_TEST_SUITE_P(Static, SuspendedContext,
                          testing::ValuesIn(linked_statically(scenario(QP_SCENARIOS,

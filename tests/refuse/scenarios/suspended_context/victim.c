@@ -16,7 +16,7 @@ static void work(void) {
   result = value(1);
 }
 
-void start(void) {
+static void suspend(void) {
   getcontext(&inside);
   inside.uc_stack.ss_sp = stack;
   inside.uc_stack.ss_size = sizeof stack;
@@ -25,8 +25,15 @@ void start(void) {
   swapcontext(&outside, &inside);
 }
 
+void start(void) {
+  suspend();
+}
+
 void probe(const char* request) {
-  if (strcmp(request, "resume") == 0) {
+  if (strcmp(request, "suspend") == 0) {
+    result = 0;
+    suspend();
+  } else if (strcmp(request, "resume") == 0) {
     swapcontext(&outside, &inside);
     memset(&inside, 0, sizeof inside);  // as a program that frees its coroutines
     memset(stack, 0, sizeof stack);
