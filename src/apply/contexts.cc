@@ -17,7 +17,8 @@
 // The memory is read while the process runs, since it can be gigabytes and the pause may not be
 // longer for it. So it is looked at before the switch and once more after it: a context that was
 // suspended inside in between is seen then, and the switch is taken back. Old code stays where it
-// is but for the bytes at its entry, so such a context is never in danger, only out of step.
+// is but for the bytes at its entry, so such a context is only out of step; functions in which it could
+// return into those bytes are refused (plan.cc, returns_into).
 
 #include "apply/contexts.h"
 

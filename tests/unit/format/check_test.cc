@@ -66,6 +66,20 @@ TEST(Check, Indexes) {
   expect_inconsistent([](Patch& p) { p.fresh.atoms[0].frames[0].lsda->symbol = 99; }, "symbol 99");
   expect_inconsistent([](Patch& p) { p.replaced[0].old_function = 99; }, "is not a function");
   expect_inconsistent([](Patch& p) { p.replaced[0].new_function = 2; }, "is not a function");
+  expect_inconsistent(
+      [](Patch& p) {  // a piece of a function is none
+        elf::Atom piece = p.old.atoms[p.replaced[0].old_function];
+        piece.parent = p.replaced[0].old_function;
+        piece.symbol = static_cast<elf::AtomSymbolId>(p.old.symbols.size());
+        elf::AtomSymbol symbol = p.old.symbols[p.old.atoms[p.replaced[0].old_function].symbol];
+        symbol.name += ".cold";
+        symbol.atom = static_cast<elf::AtomId>(p.old.atoms.size());
+        p.old.symbols.push_back(symbol);
+        p.old_bindings.push_back({});
+        p.replaced[0].old_function = static_cast<elf::AtomId>(p.old.atoms.size());
+        p.old.atoms.push_back(piece);
+      },
+      "is not a function");
 }
 
 // Claim: a piece can't be its own parent, directly or in a circle.

@@ -272,9 +272,6 @@ TEST(Bind, Externals) {
 
 // Claim: functions that the linker folded into one are all found there.
 TEST(Bind, FoldedFunctions) {
-  if (!is_installed("ld.lld")) {
-    GTEST_SKIP() << "ld.lld is not installed";
-  }
   const char* const source = R"(
     __attribute__((noinline, noclone)) static int first(int x) { return x * 77 + 5; }
     __attribute__((noinline, noclone)) static int second(int x) { return x * 77 + 5; }

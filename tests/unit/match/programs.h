@@ -31,10 +31,6 @@ struct Recipe {
   std::string linker = "bfd";
 };
 
-inline bool is_installed(const std::string& program) {
-  return run({"sh", "-c", "command -v " + program}).exit_code == 0;
-}
-
 class Program {
  public:
   // `sources`: path below the program's directory → text. `target_only`: flags that only the

@@ -248,9 +248,6 @@ TEST(Neighbours, FillTheRoom) {
 // Refusal: code-folded
 // Claim: a function that shares its code with another one by the linker's folding is not replaced.
 TEST(Folded, IsRefused) {
-  if (!is_installed("ld.lld")) {
-    GTEST_SKIP() << "ld.lld is not installed";
-  }
   const Program program(
       {{"a.c",
         "int scale(int x) { return x * 4711 + 3; } int used(int x) { return scale(x) / 7; }"},

@@ -1,0 +1,112 @@
+// Units that no diff touches, taken in because the target has no names.
+#include <algorithm>
+
+#include "program.h"
+
+namespace qp::build {
+namespace {
+
+// A function alone in its unit, with enough code to be searched for; one with a static variable, which
+// confirms it; and main.
+constexpr const char* kSum =
+    "int sum(const char* s) { int h = 7; while (*s) h = h * 31 + *s++ - 0x1234; return h; }\n";
+constexpr const char* kStep =
+    "static int state = 3;\n"
+    "int step(int x) { state = state * 0x5bd1 + x; return state >> 3; }\n"
+    "int steps(void) { return state ^ 0x777777; }\n";
+constexpr const char* kMain =
+    "int sum(const char*), step(int), steps(void);\n"
+    "int main(int c, char** v) { return sum(v[0]) + step(c) + steps(); }\n";
+
+const elf::Binding& binding_of(const format::Patch& patch, const std::string& name) {
+  for (size_t i = 0; i < patch.fresh.symbols.size(); ++i) {
+    if (patch.fresh.symbols[i].name == name && !patch.fresh.symbols[i].atom) {
+      return patch.fresh_bindings[i];
+    }
+  }
+  throw std::runtime_error("the patch does not refer to " + name);
+}
+
+// Claim: a function that nothing in its own unit confirms is found by its caller in another one.
+TEST(Context, CallersInOtherUnits) {
+  Program program{{"main.c", kMain}, {"sum.c", kSum}, {"step.c", kStep}};
+  program.strip();
+  const format::Patch patch = program.patch({{"sum.c",
+                                              "int sum(const char* s) { int h = 7; while (*s) h = "
+                                              "h * 33 + *s++ - 0x1234; return h; }\n"}});
+  ASSERT_EQ(patch.replaced.size(), 1u);
+  EXPECT_EQ(patch.replaced[0].entry, program.address("sum"));
+}
+
+// Claim: new code may call a function of the target that its unit never mentioned.
+TEST(Context, AFunctionThatTheUnitNeverMentioned) {
+  Program program{{"main.c", kMain}, {"sum.c", kSum}, {"step.c", kStep}};
+  program.strip();
+  const format::Patch patch = program.patch(
+      {{"sum.c",
+        "int step(int);\nint sum(const char* s) { int h = 7; while (*s) h = h * 31 + step(*s++) - "
+        "0x1234; return h; }\n"}});
+  const elf::Binding& step = binding_of(patch, "step");
+  EXPECT_EQ(step.kind, elf::BindingKind::Address);
+  EXPECT_EQ(step.evidence, elf::Evidence::Proof);
+  EXPECT_EQ(step.address, program.address("step"));
+}
+
+// Claim: what the diff found wrong stays found, although new code names something unknown.
+TEST(Context, FindingsOfTheDiffStay) {
+  const std::string with_struct =
+      "struct pair { int a, b; };\nint step(int);\nstatic int total(struct pair* p) { return p->a "
+      "* 77 "
+      "+ p->b; }\nint sum(const char* s) { struct pair p = {s[0], s[1]}; return total(&p) + "
+      "0x4321; }\n";
+  Program program{{"main.c", kMain}, {"sum.c", with_struct.c_str()}, {"step.c", kStep}};
+  program.strip();
+  std::string grown = with_struct;
+  grown.replace(grown.find("int a, b;"), 9, "int a, b, c;");
+  grown.replace(grown.find("total(&p) +"), 11, "step(total(&p)) +");
+  EXPECT_EQ(program.refusal({{"sum.c", grown}}), "type-layout");
+}
+
+// Claim: a command that can't be replayed does not end a build that could only have used it.
+TEST(Context, ACommandThatCantBeReplayed) {
+  Program program{{"main.c", kMain}, {"sum.c", kSum}, {"step.c", kStep}, {"other.c", kMain}};
+  program.add_misnamed_entry("other.c");
+  program.strip();
+  Report report;
+  const Result result = program.build({{"sum.c",
+                                        "int sum(const char* s) { int h = 7; while (*s) h = h * 33 "
+                                        "+ *s++ - 0x1234; return h; }\n"}},
+                                      report);
+  EXPECT_TRUE(report.clean());
+  EXPECT_TRUE(result.patch.has_value());
+  EXPECT_TRUE(std::any_of(result.warnings.begin(), result.warnings.end(), [](const auto& warning) {
+    return warning.find("other.c was not used to find symbols") != std::string::npos;
+  }));
+}
+
+// Claim: a global that units of the database have at two places of the target is not bound to one.
+TEST(Context, AGlobalWithTwoPlaces) {
+  const std::string impostor =
+      "static int count = 3;\n"
+      "int step(int x) { count = count * 0x1f35 + x; return count >> 5; }\n"
+      "int counts(void) { return count ^ 0x555555; }\n";
+  std::string twin = impostor;
+  twin.replace(twin.find("int step"), 8, "int tick");
+  Program program{{"main.c",
+                   "int sum(const char*), step(int), steps(void), tick(int), counts(void);\n"
+                   "int main(int c, char** v) { return sum(v[0]) + step(c) + steps() + tick(c) + "
+                   "counts(); }\n"},
+                  {"sum.c", kSum},
+                  {"step.c", kStep},
+                  {"twin.c", twin.c_str()},
+                  {"other.c", impostor.c_str()}};
+  program.strip();
+  EXPECT_EQ(program.refusal(
+                {{"sum.c",
+                  "int step(int);\nint sum(const char* s) { int h = 7; while (*s) h = h * 31 + "
+                  "step(*s++) - 0x1234; return h; }\n"}}),
+            "symbol-ambiguous");
+}
+
+}  // namespace
+}  // namespace qp::build
