@@ -271,7 +271,7 @@ void Binder::refuse_nameless(Function& function) {
         "unconfirmed", name,
         fmt::format("code like it is at {:#x} only, but nothing else of {} confirms that "
                     "it is this function",
-                    only->at.value, graph_.source));
+                    only->at.value, graph_.source.empty() ? "its unit" : graph_.source));
     return;
   }
   if (!function.complete && known.kind != BindingKind::Address) {

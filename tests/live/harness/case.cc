@@ -104,11 +104,14 @@ Case read_case(const fs::path& file) {
   only_known_keys(object,
                   {"claim", "matrix", "compilers", "optimise", "pie", "flags", "link_flags",
                    "before_link", "finish", "build_flags", "drift", "probes", "functions",
-                   "only_functions", "library", "needs_names", "refusal"},
+                   "only_functions", "library", "needs_names", "sources", "refusal"},
                   file);
   Case c;
   c.directory = file.parent_path();
   c.name = c.directory.filename();
+  if (object.contains("sources")) {  // those of another case
+    c.directory = c.directory.parent_path() / object.at("sources").get<std::string>();
+  }
   c.claim = object.at("claim").get<std::string>();
   c.configurations = configurations(object, c.name);
   c.flags = strings(object, "flags");
