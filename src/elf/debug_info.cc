@@ -4,9 +4,15 @@
 // All sections of an object begin at 0, so an address in the DWARF of an object with function
 // sections would say little. The allocated sections are therefore laid out one behind the other, as
 // a linker would, before the relocations are applied.
+//
+// DWARF can name other files to be read on: a split unit its .dwo, dwz the file with what several
+// programs share. libdw opens them by itself, by whatever name is written there, and a name in a
+// hostile file can be that of a pipe or a device. So such a file, or such a unit, counts as one whose
+// DWARF is not there; objects that we compile have neither.
 
 #include "elf/debug_info.h"
 
+#include <dwarf.h>
 #include <elf.h>
 #include <libelf.h>
 
@@ -28,13 +34,34 @@ void DebugInfo::ElfCloser::operator()(Elf* e) const {
   elf_end(e);
 }
 
-DebugInfo::DebugInfo(const File& file) : bytes_(copy(file.bytes())) {
+DebugInfo::DebugInfo(const File& file) : name_(file.name()), bytes_(copy(file.bytes())) {
+  if (file.find_section(".gnu_debugaltlink") != nullptr) {
+    return;
+  }
   elf_version(EV_CURRENT);
   elf_.reset(elf_memory(reinterpret_cast<char*>(bytes_.data()), bytes_.size()));
   if (elf_ && file.type() == FileType::Relocatable) {
     relocate(file);
   }
   dwarf_.reset(elf_ ? dwarf_begin_elf(elf_.get(), DWARF_C_READ, nullptr) : nullptr);
+}
+
+void DebugInfo::each_unit(const std::function<bool(Dwarf_Die*)>& visit) const {
+  Dwarf_CU* unit = nullptr;
+  for (Dwarf_Die die; dwarf_ != nullptr;) {
+    const int end = dwarf_get_units(dwarf_.get(), unit, &unit, nullptr, nullptr, &die, nullptr);
+    if (end == 1) {
+      return;
+    }
+    if (end != 0) {
+      throw bad_file(name_, fmt::format("DWARF: {}", dwarf_errmsg(-1)));
+    }
+    const bool skeleton =
+        dwarf_hasattr(&die, DW_AT_dwo_name) != 0 || dwarf_hasattr(&die, DW_AT_GNU_dwo_name) != 0;
+    if (!skeleton && !visit(&die)) {
+      return;
+    }
+  }
 }
 
 void DebugInfo::relocate(const File& file) {

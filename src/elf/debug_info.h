@@ -4,6 +4,7 @@
 #include <elfutils/libdw.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -13,9 +14,13 @@ namespace qp::elf {
 
 class DebugInfo {
  public:
-  // Copies the file. Throws Error{bad-file} for debug sections that can't be decompressed.
+  // Copies the file. Throws Error{bad-file} for debug sections that can't be decompressed. A file
+  // whose DWARF continues in another file (.gnu_debugaltlink, made by dwz) counts as one without.
   explicit DebugInfo(const File& file);
   Dwarf* get() const { return dwarf_.get(); }  // nullptr: no DWARF
+  // Calls `visit` with each compile unit that is in the file whole, until it returns false. Skeletons of
+  // split units (-gsplit-dwarf) are left out. Throws Error{bad-file} for units that can't be read.
+  void each_unit(const std::function<bool(Dwarf_Die*)>& visit) const;
   // In an object each allocated section gets an address of its own, so that addresses in the DWARF tell
   // the section: what is at `offset` of section `index` has the address base(index) + offset.
   uint64_t base(uint32_t index) const { return index < bases_.size() ? bases_[index] : 0; }
@@ -29,6 +34,7 @@ class DebugInfo {
   struct DwarfCloser {
     void operator()(Dwarf* d) const { dwarf_end(d); }
   };
+  std::string name_;
   Bytes bytes_;
   std::vector<uint64_t> bases_;
   std::unique_ptr<Elf, ElfCloser> elf_;

@@ -117,11 +117,10 @@ std::vector<StaticLocal> read_static_locals(const File& object) {
       return {};
     }
     Reader reader(object, info);
-    Dwarf_CU* unit = nullptr;
-    Dwarf_Die die;
-    while (dwarf_get_units(info.get(), unit, &unit, nullptr, nullptr, &die, nullptr) == 0) {
-      reader.read(&die, "", 0);
-    }
+    info.each_unit([&](Dwarf_Die* unit) {
+      reader.read(unit, "", 0);
+      return true;
+    });
     return std::move(reader).found();
   } catch (const Error&) {
     return {};

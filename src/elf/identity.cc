@@ -6,22 +6,19 @@
 // content has only sizes for which four-byte padding gives the same positions. Notes of a process
 // can be anything, so a malformed note ends the search and is no error.
 //
-// The compiler is in DW_AT_producer of each compile unit. libdw reads it, with two precautions. It
-// does not apply relocations, and in an object file every reference from .debug_info to .debug_str
-// is a relocation; so they are applied here first, in a copy. And only the first units are looked
-// at: one program rarely has more than a few compilers, and a large one has 10,000 units.
+// The compiler is in DW_AT_producer of each compile unit. Only the first units are looked at: one
+// program rarely has more than a few compilers, and a large one has 10,000 units.
 
 #include <dwarf.h>
 #include <elf.h>
 #include <elfutils/libdw.h>
-#include <libelf.h>
 
 #include <algorithm>
-#include <memory>
 
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "elf/debug_info.h"
 #include "elf/object_writer.h"
 #include "elf/tables.h"
 
@@ -30,57 +27,21 @@ namespace {
 
 constexpr int kUnitsLookedAt = 64;
 
-struct ElfCloser {
-  void operator()(Elf* e) const { elf_end(e); }
-};
-struct DwarfCloser {
-  void operator()(Dwarf* d) const { dwarf_end(d); }
-};
-
-// Debug sections of an object refer to each other through section symbols, whose value is 0, with
-// the offset in the addend.
-void relocate_debug_sections(const File& file, ByteSpan bytes) {
-  for (const Section& s : file.sections()) {
-    if (!s.name.starts_with(".debug_") || s.has(kCompressed)) {
-      continue;
-    }
-    for (const Relocation& r : file.relocations(s)) {
-      auto value = file.symbols()[r.symbol].value + static_cast<uint64_t>(r.addend);
-      if (r.type == RelocType::R32) {
-        store(bytes, s.offset.value + r.offset, static_cast<uint32_t>(value));
-      } else if (r.type == RelocType::R64) {
-        store(bytes, s.offset.value + r.offset, value);
-      }
-    }
-  }
-}
-
 void add_once(std::vector<std::string>& list, std::string_view text) {
   if (!text.empty() && std::find(list.begin(), list.end(), text) == list.end()) {
     list.emplace_back(text);
   }
 }
 
-std::vector<std::string> dwarf_producers(Bytes bytes) {
+std::vector<std::string> dwarf_producers(const File& file) {
   std::vector<std::string> out;
-  elf_version(EV_CURRENT);
-  std::unique_ptr<Elf, ElfCloser> elf(
-      elf_memory(reinterpret_cast<char*>(bytes.data()), bytes.size()));
-  std::unique_ptr<Dwarf, DwarfCloser> dwarf(elf ? dwarf_begin_elf(elf.get(), DWARF_C_READ, nullptr)
-                                                : nullptr);
-  if (!dwarf) {
-    return out;
-  }
-  Dwarf_CU* unit = nullptr;
-  for (int i = 0; i < kUnitsLookedAt; ++i) {
-    Dwarf_Die die;
-    if (dwarf_get_units(dwarf.get(), unit, &unit, nullptr, nullptr, &die, nullptr) != 0) {
-      break;
-    }
+  int looked_at = 0;
+  DebugInfo(file).each_unit([&](Dwarf_Die* unit) {
     Dwarf_Attribute attribute;
-    const char* text = dwarf_formstring(dwarf_attr(&die, DW_AT_producer, &attribute));
+    const char* text = dwarf_formstring(dwarf_attr(unit, DW_AT_producer, &attribute));
     add_once(out, text != nullptr ? text : "");
-  }
+    return ++looked_at < kUnitsLookedAt;
+  });
   return out;
 }
 
@@ -196,11 +157,11 @@ std::vector<Relocation> File::dynamic_relocations() const {
 std::vector<std::string> File::producers() const {
   std::vector<std::string> out;
   if (find_section(".debug_info") != nullptr || find_section(".zdebug_info") != nullptr) {
-    Bytes bytes = bytes_;
-    if (type_ == FileType::Relocatable) {
-      relocate_debug_sections(*this, bytes);
+    try {
+      out = dwarf_producers(*this);
+    } catch (const Error&) {
+      // .comment tells as well
     }
-    out = dwarf_producers(std::move(bytes));
   }
   const Section* comment = find_section(".comment");
   if (out.empty() && comment != nullptr) {

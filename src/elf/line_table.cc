@@ -27,17 +27,21 @@ std::optional<std::string> LineTable::find(uint32_t section, uint64_t offset) co
     return std::nullopt;
   }
   const Dwarf_Addr address = info_->base(section) + offset;
-  Dwarf_CU* unit = nullptr;
-  Dwarf_Die die;
-  while (dwarf_get_units(info_->get(), unit, &unit, nullptr, nullptr, &die, nullptr) == 0) {
-    Dwarf_Line* line = dwarf_getsrc_die(&die, address);
-    int number = 0;
-    const char* source = line == nullptr ? nullptr : dwarf_linesrc(line, nullptr, nullptr);
-    if (source != nullptr && dwarf_lineno(line, &number) == 0) {
-      return fmt::format("{}:{}", source, number);
-    }
+  std::optional<std::string> found;
+  try {
+    info_->each_unit([&](Dwarf_Die* unit) {
+      Dwarf_Line* line = dwarf_getsrc_die(unit, address);
+      int number = 0;
+      const char* source = line == nullptr ? nullptr : dwarf_linesrc(line, nullptr, nullptr);
+      if (source != nullptr && dwarf_lineno(line, &number) == 0) {
+        found = fmt::format("{}:{}", source, number);
+      }
+      return !found;
+    });
+  } catch (const Error&) {
+    // not known
   }
-  return std::nullopt;
+  return found;
 }
 
 }  // namespace qp::elf

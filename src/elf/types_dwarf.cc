@@ -113,140 +113,168 @@ std::string_view kind_of(int tag) {
   }
 }
 
-std::string type_text(std::optional<Dwarf_Die> type, int depth);
+// Types as text and as layouts. A type without a name is written out wherever it is mentioned, so
+// that a small description in which such types share their members has a text that doubles at each
+// level. What is read is therefore bounded by the size of the file.
+class LayoutReader {
+ public:
+  explicit LayoutReader(const File& file)
+      : file_(file), left_(kShare * (file.bytes().size() + kPageSize)) {}
 
-std::string parameters_text(Dwarf_Die* function, int depth) {
-  std::string out;
-  each_child(function, [&](Dwarf_Die* child) {
-    int tag = dwarf_tag(child);
-    if (tag == DW_TAG_formal_parameter) {
-      out += (out.empty() ? "" : ", ") + type_text(type_of(child), depth + 1);
-    } else if (tag == DW_TAG_unspecified_parameters) {
-      out += out.empty() ? "..." : ", ...";
+  void spend(uint64_t work) {
+    if (work > left_) {
+      throw bad_file(file_.name(), "DWARF: its types are written out endlessly");
     }
-  });
-  return out;
-}
-
-TypeMember read_member(Dwarf_Die* child, int depth) {
-  TypeMember m;
-  m.name = dwarf_tag(child) == DW_TAG_inheritance ? "(base)" : own_name(child);
-  m.type = type_text(type_of(child), depth + 1);
-  m.bit_size = number(child, DW_AT_bit_size).value_or(0);
-  m.bit_offset = number(child, DW_AT_data_member_location).value_or(0) * 8 +
-                 number(child, DW_AT_data_bit_offset).value_or(0);
-  // DWARF 2 counts bit fields from the most significant bit of their storage.
-  if (auto from_top = number(child, DW_AT_bit_offset)) {
-    auto type = type_of(child);
-    uint64_t storage = number(child, DW_AT_byte_size)
-                           .value_or(type ? number(&*type, DW_AT_byte_size).value_or(4) : 4);
-    m.bit_offset += storage * 8 - *from_top - m.bit_size;
+    left_ -= work;
   }
-  return m;
-}
 
-TypeLayout read_layout(Dwarf_Die* die, int depth) {
-  TypeLayout t;
-  t.kind = kind_of(dwarf_tag(die));
-  t.size = number(die, DW_AT_byte_size).value_or(0);
-  each_child(die, [&](Dwarf_Die* child) {
-    int tag = dwarf_tag(child);
-    bool field =
-        tag == DW_TAG_inheritance ||
-        (tag == DW_TAG_member && !flag(child, DW_AT_external) && !flag(child, DW_AT_declaration));
-    if (field) {
-      t.members.push_back(read_member(child, depth));
-    } else if (tag == DW_TAG_enumerator) {
-      Dwarf_Attribute attribute;
-      Dwarf_Sword value = 0;
-      if (dwarf_attr(child, DW_AT_const_value, &attribute) != nullptr) {
-        dwarf_formsdata(&attribute, &value);
+  std::string name_of(Dwarf_Die* die) {
+    std::string name = own_name(die);
+    spend(1 + name.size());
+    return name;
+  }
+
+  std::string parameters_text(Dwarf_Die* function, int depth) {
+    std::string out;
+    each_child(function, [&](Dwarf_Die* child) {
+      int tag = dwarf_tag(child);
+      if (tag == DW_TAG_formal_parameter) {
+        out += (out.empty() ? "" : ", ") + type_text(type_of(child), depth + 1);
+      } else if (tag == DW_TAG_unspecified_parameters) {
+        out += out.empty() ? "..." : ", ...";
       }
-      t.values[own_name(child)] = value;
-    } else if (tag == DW_TAG_subprogram) {
-      if (auto slot = vtable_slot(child)) {
-        std::string linkage = linkage_name(child);
-        t.virtuals[linkage.empty() ? own_name(child) : linkage] = *slot;
+    });
+    return out;
+  }
+
+  TypeMember read_member(Dwarf_Die* child, int depth) {
+    spend(1);
+    TypeMember m;
+    m.name = dwarf_tag(child) == DW_TAG_inheritance ? "(base)" : name_of(child);
+    m.type = type_text(type_of(child), depth + 1);
+    m.bit_size = number(child, DW_AT_bit_size).value_or(0);
+    m.bit_offset = number(child, DW_AT_data_member_location).value_or(0) * 8 +
+                   number(child, DW_AT_data_bit_offset).value_or(0);
+    // DWARF 2 counts bit fields from the most significant bit of their storage.
+    if (auto from_top = number(child, DW_AT_bit_offset)) {
+      auto type = type_of(child);
+      uint64_t storage = number(child, DW_AT_byte_size)
+                             .value_or(type ? number(&*type, DW_AT_byte_size).value_or(4) : 4);
+      m.bit_offset += storage * 8 - *from_top - m.bit_size;
+    }
+    return m;
+  }
+
+  TypeLayout read_layout(Dwarf_Die* die, int depth) {
+    spend(1);
+    TypeLayout t;
+    t.kind = kind_of(dwarf_tag(die));
+    t.size = number(die, DW_AT_byte_size).value_or(0);
+    each_child(die, [&](Dwarf_Die* child) {
+      int tag = dwarf_tag(child);
+      bool field =
+          tag == DW_TAG_inheritance ||
+          (tag == DW_TAG_member && !flag(child, DW_AT_external) && !flag(child, DW_AT_declaration));
+      if (field) {
+        t.members.push_back(read_member(child, depth));
+      } else if (tag == DW_TAG_enumerator) {
+        Dwarf_Attribute attribute;
+        Dwarf_Sword value = 0;
+        if (dwarf_attr(child, DW_AT_const_value, &attribute) != nullptr) {
+          dwarf_formsdata(&attribute, &value);
+        }
+        t.values[name_of(child)] = value;
+      } else if (tag == DW_TAG_subprogram) {
+        if (auto slot = vtable_slot(child)) {
+          std::string linkage = linkage_name(child);
+          t.virtuals[linkage.empty() ? name_of(child) : linkage] = *slot;
+        }
       }
-    }
-  });
-  return t;
-}
+    });
+    return t;
+  }
 
-std::string written_out(Dwarf_Die* die, int depth) {
-  TypeLayout t = read_layout(die, depth);
-  std::string out = t.kind + " {";
-  for (const TypeMember& m : t.members) {
-    out += fmt::format(" {} {}@{}", m.type, m.name, m.bit_offset);
-    out += m.bit_size != 0 ? fmt::format(":{};", m.bit_size) : ";";
-  }
-  for (const auto& [name, value] : t.values) {
-    out += fmt::format(" {}={};", name, value);
-  }
-  return out + fmt::format(" }} of {}", t.size);
-}
-
-std::string array_text(Dwarf_Die* die, int depth) {
-  std::string out = type_text(type_of(die), depth + 1);
-  each_child(die, [&](Dwarf_Die* child) {
-    if (dwarf_tag(child) != DW_TAG_subrange_type) {
-      return;
+  std::string written_out(Dwarf_Die* die, int depth) {
+    TypeLayout t = read_layout(die, depth);
+    std::string out = t.kind + " {";
+    for (const TypeMember& m : t.members) {
+      out += fmt::format(" {} {}@{}", m.type, m.name, m.bit_offset);
+      out += m.bit_size != 0 ? fmt::format(":{};", m.bit_size) : ";";
     }
-    auto count = number(child, DW_AT_count);
-    auto bound = number(child, DW_AT_upper_bound);
-    bool known = count || (bound && *bound != ~uint64_t{0});
-    out += known ? fmt::format("[{}]", count ? *count : *bound + 1) : "[]";
-  });
-  return out;
-}
-
-std::string type_text(std::optional<Dwarf_Die> type, int depth) {
-  if (!type) {
-    return "void";
-  }
-  if (depth > kDeepest) {
-    return "…";
-  }
-  Dwarf_Die* die = &*type;
-  auto inner = [&] { return type_text(type_of(die), depth + 1); };
-  int tag = dwarf_tag(die);
-  switch (tag) {
-    case DW_TAG_pointer_type:
-      return inner() + " *";
-    case DW_TAG_reference_type:
-      return inner() + " &";
-    case DW_TAG_rvalue_reference_type:
-      return inner() + " &&";
-    case DW_TAG_typedef: {
-      // The name stands in for a type that has no other.
-      auto to = type_of(die);
-      bool nameless = to && !kind_of(dwarf_tag(&*to)).empty() && own_name(&*to).empty();
-      return nameless ? own_name(die) : inner();
+    for (const auto& [name, value] : t.values) {
+      out += fmt::format(" {}={};", name, value);
     }
-    case DW_TAG_const_type:
-    case DW_TAG_volatile_type:
-    case DW_TAG_restrict_type:
-    case DW_TAG_atomic_type:
-      return inner();  // the same storage
-    case DW_TAG_array_type:
-      return array_text(die, depth);
-    case DW_TAG_subroutine_type:
-      return inner() + " (" + parameters_text(die, depth) + ")";
-    case DW_TAG_ptr_to_member_type:
-      return inner() + " ::*";
-    default:
-      break;
+    return out + fmt::format(" }} of {}", t.size);
   }
-  std::string_view kind = kind_of(tag);
-  if (!kind.empty() && own_name(die).empty()) {
-    return written_out(die, depth);
+
+  std::string array_text(Dwarf_Die* die, int depth) {
+    std::string out = type_text(type_of(die), depth + 1);
+    each_child(die, [&](Dwarf_Die* child) {
+      if (dwarf_tag(child) != DW_TAG_subrange_type) {
+        return;
+      }
+      auto count = number(child, DW_AT_count);
+      auto bound = number(child, DW_AT_upper_bound);
+      bool known = count || (bound && *bound != ~uint64_t{0});
+      out += known ? fmt::format("[{}]", count ? *count : *bound + 1) : "[]";
+    });
+    return out;
   }
-  if (!kind.empty()) {
-    return fmt::format("{} {}", kind, own_name(die));
+
+  std::string type_text(std::optional<Dwarf_Die> type, int depth) {
+    if (!type) {
+      return "void";
+    }
+    spend(1);
+    if (depth > kDeepest) {
+      return "…";
+    }
+    Dwarf_Die* die = &*type;
+    auto inner = [&] { return type_text(type_of(die), depth + 1); };
+    int tag = dwarf_tag(die);
+    switch (tag) {
+      case DW_TAG_pointer_type:
+        return inner() + " *";
+      case DW_TAG_reference_type:
+        return inner() + " &";
+      case DW_TAG_rvalue_reference_type:
+        return inner() + " &&";
+      case DW_TAG_typedef: {
+        // The name stands in for a type that has no other.
+        auto to = type_of(die);
+        bool nameless = to && !kind_of(dwarf_tag(&*to)).empty() && name_of(&*to).empty();
+        return nameless ? name_of(die) : inner();
+      }
+      case DW_TAG_const_type:
+      case DW_TAG_volatile_type:
+      case DW_TAG_restrict_type:
+      case DW_TAG_atomic_type:
+        return inner();  // the same storage
+      case DW_TAG_array_type:
+        return array_text(die, depth);
+      case DW_TAG_subroutine_type:
+        return inner() + " (" + parameters_text(die, depth) + ")";
+      case DW_TAG_ptr_to_member_type:
+        return inner() + " ::*";
+      default:
+        break;
+    }
+    std::string_view kind = kind_of(tag);
+    if (!kind.empty() && name_of(die).empty()) {
+      return written_out(die, depth);
+    }
+    if (!kind.empty()) {
+      return fmt::format("{} {}", kind, name_of(die));
+    }
+    // A base type: the size counts, since "long" can be 32 bits elsewhere.
+    return fmt::format("{}", name_of(die));
   }
-  // A base type: the size counts, since "long" can be 32 bits elsewhere.
-  return fmt::format("{}", own_name(die));
-}
+
+ private:
+  static constexpr uint64_t kShare = 64;
+  const File& file_;
+  uint64_t left_;
+};
 
 // What `type` is made of or leads to, down to the first type with an entry of its own.
 std::optional<Dwarf_Die> innermost(std::optional<Dwarf_Die> type) {
@@ -258,7 +286,7 @@ std::optional<Dwarf_Die> innermost(std::optional<Dwarf_Die> type) {
 
 class Reader {
  public:
-  explicit Reader(TypeTable& out) : out_(out) {}
+  Reader(const File& file, TypeTable& out) : out_(out), layouts_(file) {}
 
   // After read(): who uses the types that it found.
   void find_users(Dwarf_Die* die, const std::string& function, int depth) {
@@ -315,7 +343,7 @@ class Reader {
  private:
   void add(const std::string& name, Dwarf_Die* die) {
     names_[dwarf_dieoffset(die)] = name;
-    TypeLayout layout = read_layout(die, 0);
+    TypeLayout layout = layouts_.read_layout(die, 0);
     auto& list = out_.types[name];
     for (const TypeLayout& known : list) {
       if (known == layout) {
@@ -331,11 +359,12 @@ class Reader {
     if (definition && !name.empty() && !dwarf_hasattr(die, DW_AT_abstract_origin)) {
       std::string linkage = linkage_name(die);
       out_.prototypes[linkage.empty() ? name : linkage] =
-          type_text(type_of(die), 0) + " (" + parameters_text(die, 0) + ")";
+          layouts_.type_text(type_of(die), 0) + " (" + layouts_.parameters_text(die, 0) + ")";
     }
   }
 
   TypeTable& out_;
+  LayoutReader layouts_;
   std::map<Dwarf_Off, std::string> names_;
 };
 
@@ -347,21 +376,13 @@ TypeTable read_types(const File& file) {
   if (info.get() == nullptr) {
     return out;
   }
-  Dwarf_CU* unit = nullptr;
-  while (true) {
-    Dwarf_Die die;
-    int end = dwarf_get_units(info.get(), unit, &unit, nullptr, nullptr, &die, nullptr);
-    if (end == 1) {
-      break;
-    }
-    if (end != 0) {
-      throw bad_file(file.name(), fmt::format("DWARF: {}", dwarf_errmsg(-1)));
-    }
+  info.each_unit([&](Dwarf_Die* unit) {
     out.available = true;
-    Reader reader(out);
-    reader.read(&die, "", 0);
-    reader.find_users(&die, "", 0);
-  }
+    Reader reader(file, out);
+    reader.read(unit, "", 0);
+    reader.find_users(unit, "", 0);
+    return true;
+  });
   return out;
 }
 
