@@ -1,7 +1,10 @@
 /* The victim of bench/pause: one thread that spins and records the largest gap between two looks at
- * the clock, and any number of threads that sleep. Whatever stops the process shows up as a gap.
+ * the clock, and any number of threads that sleep or compute. Whatever stops the process shows up as
+ * a gap. Beside threads that compute the spinning one runs with a higher priority, so that the gap
+ * is not theirs.
  *
- * argv: NUMBER_OF_SLEEPERS SHARED_FILE. The shared file holds struct shared (see pause.cc). */
+ * argv: SLEEPING_THREADS COMPUTING_THREADS SHARED_FILE ["asleep": nobody spins]. The shared file holds
+ * struct shared (see pause.cc). */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
@@ -10,6 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,6 +42,26 @@ static void *sleeper(void *unused) {
   return NULL;
 }
 
+static void *computer(void *unused) {
+  (void)unused;
+  for (volatile uint64_t i = 0;; ++i) {
+  }
+  return NULL;
+}
+
+static int start(int threads, void *(*run)(void *)) {
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, 65536);
+  for (int i = 0; i < threads; ++i) {
+    pthread_t thread;
+    if (pthread_create(&thread, &attributes, run, NULL) != 0) {
+      return 0;
+    }
+  }
+  return 1;
+}
+
 static uint64_t now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
@@ -44,25 +69,22 @@ static uint64_t now(void) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 3) {
+  if (argc < 4) {
     return 2;
   }
-  int fd = open(argv[2], O_RDWR);
+  int fd = open(argv[3], O_RDWR);
   struct shared *s = mmap(NULL, sizeof *s, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  if (s == MAP_FAILED) {
+  if (s == MAP_FAILED || !start(atoi(argv[1]), sleeper) || !start(atoi(argv[2]), computer)) {
     return 2;
   }
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setstacksize(&attributes, 65536);
-  for (int i = atoi(argv[1]); i > 0; --i) {
-    pthread_t thread;
-    if (pthread_create(&thread, &attributes, sleeper, NULL) != 0) {
-      return 2;
-    }
+  if (atoi(argv[2]) != 0 && setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), -20) != 0) {
+    return 2;
   }
   puts("ready");
   fflush(stdout);
+  while (argc > 4) {
+    pause();
+  }
   uint64_t last = now();
   while (!atomic_load_explicit(&s->stop, memory_order_relaxed)) {
     uint64_t t = now();
