@@ -48,9 +48,9 @@ std::optional<uint64_t> pointer_guard(const proc::Process& process) {
 }  // namespace
 
 bool makes_contexts(const proc::Process& process) {
-  constexpr std::array<std::string_view, 8> kMakers = {"swapcontext", "makecontext", "setcontext",
+  constexpr std::array<std::string_view, 9> kMakers = {"swapcontext", "makecontext", "setcontext",
                                                        "getcontext",  "sigaltstack", "_setjmp",
-                                                       "setjmp",      "__sigsetjmp"};
+                                                       "setjmp",      "__sigsetjmp", "sigsetjmp"};
   for (const proc::Module& m : process.modules()) {
     if (!m.file) {
       continue;
@@ -77,7 +77,8 @@ ContextScan::ContextScan(const proc::Process& process, std::vector<LiveRange> ra
 
 // glibc's struct pthread begins with the control block; among its words are the address and the size
 // of the stack, one behind the other (glibc 2.36 nptl/descr.h: stackblock, stackblock_size, with the
-// guard; the place differs from version to version). The block lies in the last part of that stack.
+// guard; the place differs from version to version); musl's too (map_base, map_size). The block lies
+// in the last part of that stack.
 // Nullopt for the main thread, which has no such stack.
 std::optional<LiveRange> ContextScan::find_stack(LiveAddr control_block) const {
   constexpr uint64_t kLargestBlock = 4096, kBehindBlock = uint64_t{64} << 10;
@@ -107,6 +108,19 @@ bool ContextScan::is_inside(uint64_t word) const {
          !std::binary_search(starts_.begin(), starts_.end(), LiveAddr(word));
 }
 
+// A control block begins with a pointer to itself. In glibc's is another one 16 bytes on
+// (sysdeps/x86_64/nptl/tls.h, tcbhead_t: tcb and self); musl's is in a ring of all threads: there
+// are the one before and the one behind it (musl 1.2.3 pthread_impl.h, struct pthread: prev, next).
+bool ContextScan::is_control_block(LiveAddr at) const {
+  const auto before = find_word(process_.memory(), at + 16);
+  if (!before || *before == at.value) {
+    return before.has_value();
+  }
+  const auto behind = find_word(process_.memory(), at + 24);
+  return behind && find_word(process_.memory(), LiveAddr(*before) + 24) == at.value &&
+         find_word(process_.memory(), LiveAddr(*behind) + 16) == at.value;
+}
+
 void ContextScan::look_in(const proc::Mapping& mapping, std::optional<uint64_t> guard,
                           Found& found) {
   const uint64_t low = ranges_.front().start.value;
@@ -127,10 +141,7 @@ void ContextScan::look_in(const proc::Mapping& mapping, std::optional<uint64_t> 
         if (guard) {
           consider(at, std::rotr(word, 17) ^ *guard, true);
         }
-        // A control block begins with a pointer to itself, and has another one 16 bytes on (glibc
-        // sysdeps/x86_64/nptl/tls.h, tcbhead_t: tcb and self).
-        if (word == at.value && i + 24 <= buffer_.size() &&
-            load<uint64_t>(buffer_, i + 16) == word) {
+        if (word == at.value && is_control_block(at)) {
           if (const auto stack = find_stack(at)) {
             found.stacks.push_back(*stack);
           }

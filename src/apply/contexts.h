@@ -47,6 +47,7 @@ class ContextScan {
   };
   void look_in(const proc::Mapping& mapping, std::optional<uint64_t> guard, Found& found);
   bool is_inside(uint64_t word) const;
+  bool is_control_block(LiveAddr at) const;
   std::optional<LiveRange> find_stack(LiveAddr control_block) const;
 
   const proc::Process& process_;

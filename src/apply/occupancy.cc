@@ -56,6 +56,7 @@ void StackCheck::prepare() {
 
 void StackCheck::prepare_unwinding() {
   modules_.clear();
+  walked_ = unwind::make_walked_code();
   for (const proc::Module& m : process_.modules()) {
     std::shared_ptr<const elf::CfiTable> cfi;
     if (m.file) {
@@ -119,8 +120,23 @@ bool StackCheck::read_stacks(const proc::Frozen& frozen) {
   return process_.memory().read_pieces(pieces);
 }
 
+// In the part of its stack at and above `from`.
+bool StackCheck::is_hit_above(const proc::StoppedThread& thread, LiveAddr from) const {
+  const LiveAddr sp(align_down(thread.registers.rsp, 8));
+  return std::any_of(stacks_.begin(), stacks_.end(), [&](const Stack& s) {
+    if (s.at != sp || from < sp || s.size < static_cast<uint64_t>(from - sp)) {
+      return s.at == sp;  // it is on another stack by now
+    }
+    const auto skip = static_cast<size_t>(from - sp);
+    return !unwind::scan_words(ByteView(stack_bytes_).subspan(s.offset + skip, s.size - skip),
+                               ranges_)
+                .empty();
+  });
+}
+
 void StackCheck::unwind_thread(const proc::StoppedThread& thread) {
-  auto trace = unwind::trace(dwarf_registers(thread.registers), process_.memory(), modules_);
+  auto trace =
+      unwind::trace(dwarf_registers(thread.registers), process_.memory(), modules_, walked_.get());
   Inside found{.tid = thread.tid};
   for (const unwind::Frame& f : trace.frames) {
     found.frames.push_back(f.pc);
@@ -130,6 +146,11 @@ void StackCheck::unwind_thread(const proc::StoppedThread& thread) {
       found.at = where;
       found.reason = f.is_return_address ? "it will return into the function" : "it runs in it";
     }
+  }
+  if (found.reason.empty() && trace.unexplained_from &&
+      is_hit_above(thread, *trace.unexplained_from)) {
+    trace.complete = false;
+    trace.stopped = "its outermost code never returns, and above it is an address of the function";
   }
   if (found.reason.empty() && !trace.complete) {
     found.at = trace.frames.empty() ? LiveAddr(thread.registers.rip) : trace.frames.back().pc;

@@ -52,11 +52,13 @@ class StackCheck {
   bool read_stacks(const proc::Frozen& frozen);
   std::optional<LiveRange> stack_mapping(LiveAddr sp) const;
   void unwind_thread(const proc::StoppedThread& thread);
+  bool is_hit_above(const proc::StoppedThread& thread, LiveAddr from) const;
 
   const proc::Process& process_;
   std::vector<LiveRange> ranges_;
   std::vector<proc::Mapping> mappings_;
   std::vector<unwind::CodeModule> modules_;
+  std::shared_ptr<unwind::WalkedCode> walked_;
   std::vector<Stack> stacks_;
   Bytes stack_bytes_;
   std::vector<Inside> inside_;

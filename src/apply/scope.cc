@@ -79,10 +79,14 @@ std::vector<LoadBias> read_link_map(const proc::Process& process,
   return order;
 }
 
+// musl's ld.so is the C library itself, by whatever name that is needed (musl 1.2.3 ldso/dynlink.c,
+// load_library()).
 bool is_called(const proc::Module& module, const std::string& needed) {
-  return module.file->soname() == needed ||
-         std::string_view(module.path).substr(module.path.rfind('/') + 1) ==
-             std::string_view(needed).substr(needed.rfind('/') + 1);
+  const auto file = std::string_view(module.path).substr(module.path.rfind('/') + 1);
+  const bool is_musl =
+      file.starts_with("ld-musl-") && (needed == "libc.so" || needed.starts_with("libc.musl-"));
+  return module.file->soname() == needed || is_musl ||
+         file == std::string_view(needed).substr(needed.rfind('/') + 1);
 }
 
 // Indexes of those in `loaded` that `module` needs.

@@ -5,7 +5,8 @@
 // found and evaluated, up to a frame whose rules say that there is no caller (return address
 // undefined: _start, and the child's side of clone and clone3 in glibc), or it is incomplete, and
 // says why. There are no heuristics between: no frame pointer walk, no scan for something like a
-// return address, and a return address of 0 or an unmapped one is no end.
+// return address, and a return address of 0 or an unmapped one is no end. Where there is no table the
+// code is followed to its return (code_walk.cc).
 //
 // Three things to know about frames:
 //   - A return address points behind its call. If the call never returns, that is the next
@@ -25,6 +26,7 @@
 
 #include <fmt/format.h>
 
+#include "unwind/code_walk.h"
 #include "unwind/expression.h"
 #include "unwind/unwind.h"
 
@@ -33,20 +35,11 @@ namespace {
 
 constexpr size_t kMostFrames = 4096;
 
-const CodeModule* find_module(const std::vector<CodeModule>& modules, LiveAddr pc) {
-  auto after = std::upper_bound(modules.begin(), modules.end(), pc,
-                                [](LiveAddr a, const CodeModule& m) { return a < m.range.start; });
-  if (after == modules.begin() || !std::prev(after)->range.contains(pc)) {
-    return nullptr;
-  }
-  return &*std::prev(after);
-}
-
 class Walker {
  public:
   Walker(const Registers& registers, const MemoryReader& memory,
-         const std::vector<CodeModule>& modules)
-      : memory_(memory), modules_(modules) {
+         const std::vector<CodeModule>& modules, WalkedCode& walked)
+      : memory_(memory), modules_(modules), walked_(walked) {
     for (size_t i = 0; i < registers.values.size(); ++i) {
       registers_.values[i] = registers.values[i];
     }
@@ -85,8 +78,15 @@ class Walker {
     if (module->cfi) {
       rules = module->cfi->find_rules(module->bias(lookup));
     }
+    if (!rules || !rules->signal_frame) {
+      if (auto interrupted = find_interrupted(frame)) {
+        frame.is_signal = true;
+        registers_ = *interrupted;
+        return true;
+      }
+    }
     if (!rules) {
-      return stop(fmt::format("no unwind entry for {:#x} in {}", frame.pc.value, module->name));
+      return walk_code(frame, module->name);
     }
     frame.is_signal = rules->signal_frame;
 
@@ -107,6 +107,41 @@ class Walker {
                               frame.pc.value, module->name));
     }
     return restore(*rules, *cfa, frame, module->name);
+  }
+
+  std::optional<FrameRegisters> find_interrupted(const Frame& frame) const {
+    const auto& sp = registers_.values[elf::kDwarfRsp];
+    return frame.is_return_address && sp
+               ? unwind::find_interrupted(frame.pc, LiveAddr(*sp), memory_)
+               : std::nullopt;
+  }
+
+  // No table describes this code: what will it do?
+  bool walk_code(Frame& frame, const std::string& module) {
+    const auto sp = registers_.values[elf::kDwarfRsp];
+    Left left = sp ? walk_to_return(registers_, frame.is_return_address, memory_, modules_, walked_)
+                   : Left{};
+    if (left.how == Left::How::Unknown) {
+      return stop(fmt::format("no unwind entry for {:#x} in {}{}{}", frame.pc.value, module,
+                              left.why.empty() ? "" : ", and ", left.why));
+    }
+    frame.cfa = LiveAddr(*sp);
+    if (left.how == Left::How::Never) {
+      out_.complete = true;
+      out_.unexplained_from = LiveAddr(*sp);
+      return false;
+    }
+    frame.cfa = LiveAddr(*left.caller.values[elf::kDwarfRsp]);
+    if (frame.cfa.value <= *sp) {
+      return stop(fmt::format("the frame of {:#x} in {} does not lie above the one below it",
+                              frame.pc.value, module));
+    }
+    if (!left.caller.values[elf::kDwarfReturn]) {
+      return stop(
+          fmt::format("the return address of {:#x} in {} can't be read", frame.pc.value, module));
+    }
+    registers_ = left.caller;
+    return true;
   }
 
   bool restore(const elf::FrameRules& rules, uint64_t cfa, const Frame& frame,
@@ -154,15 +189,30 @@ class Walker {
 
   const MemoryReader& memory_;
   const std::vector<CodeModule>& modules_;
+  WalkedCode& walked_;
   FrameRegisters registers_;
   Trace out_;
 };
 
 }  // namespace
 
+const CodeModule* find_module(const std::vector<CodeModule>& modules, LiveAddr pc) {
+  auto after = std::upper_bound(modules.begin(), modules.end(), pc,
+                                [](LiveAddr a, const CodeModule& m) { return a < m.range.start; });
+  if (after == modules.begin() || !std::prev(after)->range.contains(pc)) {
+    return nullptr;
+  }
+  return &*std::prev(after);
+}
+
+std::shared_ptr<WalkedCode> make_walked_code() {
+  return std::make_shared<WalkedCode>();
+}
+
 Trace trace(const Registers& registers, const MemoryReader& memory,
-            const std::vector<CodeModule>& modules) {
-  return Walker(registers, memory, modules).walk();
+            const std::vector<CodeModule>& modules, WalkedCode* walked) {
+  WalkedCode own;
+  return Walker(registers, memory, modules, walked != nullptr ? *walked : own).walk();
 }
 
 }  // namespace qp::unwind

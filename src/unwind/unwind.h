@@ -1,5 +1,5 @@
-// Who is inside: a conservative scan of stack words, and an unwinder by CFI for the threads where
-// the scan hits. Pure: registers and memory in, frames out.
+// Who is inside: a conservative scan of stack words, and an unwinder for the threads where the scan
+// hits. Pure: registers and memory in, frames out.
 #pragma once
 
 #include <array>
@@ -38,16 +38,23 @@ struct Frame {
 struct Trace {
   std::vector<Frame> frames;  // innermost first
   // True only if the last frame is a known outermost one: its CFI says that the return address is
-  // undefined (_start, clone's child). Else the stack counts as busy.
+  // undefined (_start, clone's child), or its code never returns. Else the stack counts as busy.
   bool complete = false;
+  // In the second case: its stack pointer. Nobody returns into what lies above, but a longjmp could
+  // lead there: a word there that looks like a return address is one.
+  std::optional<LiveAddr> unexplained_from;
   std::string stopped;  // why it ended if !complete
 };
+
+// What is known of code that has no unwind tables. One for all traces of a process saves time.
+struct WalkedCode;
+std::shared_ptr<WalkedCode> make_walked_code();
 
 // `modules` sorted by range. `memory` must reach 128 bytes below rsp: before a `ret` the tables
 // still name slots that were popped already. At most 4096 frames; a CFA that does not grow ends the
 // trace (signal frames excepted).
 Trace trace(const Registers& registers, const MemoryReader& memory,
-            const std::vector<CodeModule>& modules);
+            const std::vector<CodeModule>& modules, WalkedCode* walked = nullptr);
 
 // Offsets of the 8-byte aligned words in `stack` whose value lies in one of `ranges` (sorted, not
 // overlapping). A range is widened by one at its end, since a return address after a call that is

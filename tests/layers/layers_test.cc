@@ -38,7 +38,7 @@ const std::map<std::string, Names>& allowed() {
       {"objdiff", {"elf", "insn"}},
       {"match", {"elf", "insn"}},
       {"link", {"elf", "insn", "format"}},
-      {"unwind", {"elf"}},
+      {"unwind", {"elf", "insn"}},
       {"proc", {"elf"}},
       {"apply", {"proc", "match", "link", "format", "unwind", "insn", "elf"}},
       // `link` is an addition to the design's table, see docs/overview.md.

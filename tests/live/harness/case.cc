@@ -8,6 +8,8 @@
 // target is stripped before it runs: what a patch does must not depend on names. A case that needs
 // them says "needs_names".
 //
+// A case that says "musl" runs with that C library as well: "dynamic", a stripped PIE, and "static".
+//
 // An unknown key is an error: a misspelt expectation would otherwise be one that nobody checks.
 
 #include "harness/case.h"
@@ -64,6 +66,13 @@ std::vector<Configuration> configurations(const json& object, const std::string&
     chosen = {{"gcc", pie, levels[(hash >> 1) & 3], strip_first},
               {"clang-14", !pie, levels[(hash >> 3) & 3], !strip_first}};
   }
+  for (const std::string& kind : strings(object, "musl")) {
+    const bool is_static = kind == "static";
+    if (!is_static && kind != "dynamic") {
+      throw std::runtime_error(name + ": unknown kind of musl '" + kind + "'");
+    }
+    chosen.push_back({"musl-gcc", !is_static, "-O2", !is_static, is_static});
+  }
   const bool named = object.value("needs_names", false) || object.contains("refusal");
   const bool all = getenv("QPATCH_STRIP_ALL") != nullptr && !object.contains("refusal");
   const std::vector<std::string> compilers = strings(object, "compilers");
@@ -73,7 +82,7 @@ std::vector<Configuration> configurations(const json& object, const std::string&
   };
   std::vector<Configuration> kept;
   for (Configuration c : chosen) {
-    if (differs(compilers, c.compiler)) {
+    if (c.compiler != "musl-gcc" && differs(compilers, c.compiler)) {
       continue;
     }
     if (differs(optimise, c.optimise)) {
@@ -104,7 +113,7 @@ Case read_case(const fs::path& file) {
   only_known_keys(object,
                   {"claim", "matrix", "compilers", "optimise", "pie", "flags", "link_flags",
                    "before_link", "finish", "build_flags", "drift", "probes", "functions",
-                   "only_functions", "library", "needs_names", "sources", "refusal"},
+                   "only_functions", "library", "needs_names", "musl", "sources", "refusal"},
                   file);
   Case c;
   c.directory = file.parent_path();
@@ -152,7 +161,11 @@ Case read_case(const fs::path& file) {
 }  // namespace
 
 std::string Configuration::name() const {
-  return (compiler == "gcc" ? "gcc" : "clang") + std::string(pie ? "_pie_" : "_nopie_") +
+  const std::string who = compiler == "musl-gcc" ? "musl" : compiler.substr(0, compiler.find('-'));
+  return who +
+         (is_static ? "_static_"
+          : pie     ? "_pie_"
+                    : "_nopie_") +
          optimise.substr(1) + (stripped ? "_stripped" : "");
 }
 

@@ -10,10 +10,11 @@
 namespace qp::live {
 
 struct Configuration {
-  std::string compiler;  // "gcc", "clang-14"
+  std::string compiler;  // "gcc", "clang-14", "musl-gcc"
   bool pie = true;
   std::string optimise;      // "-O2"
   bool stripped = false;     // the target has lost its .symtab
+  bool is_static = false;    // linked with -static
   std::string name() const;  // "gcc_pie_O2", "gcc_pie_O2_stripped"
 };
 

@@ -38,7 +38,9 @@ void* address_in_library(const char* name) { return dlsym(library, name); }
 void start(void) {
   const char* twice = getenv("ALSO_LOAD");
   if (getenv("ELSEWHERE")) {
+#ifdef LM_ID_NEWLM  // musl has no namespaces
     library = dlmopen(LM_ID_NEWLM, getenv("LIBRARY"), RTLD_NOW);
+#endif
   } else {
     library = dlopen(getenv("LIBRARY"), RTLD_NOW | atoi(getenv("FLAGS")));
   }
@@ -89,8 +91,10 @@ LibraryVictim::LibraryVictim(Workdir& dir, const LibraryRecipe& recipe, Loading 
   dir.write_file("build/compile_commands.json", nlohmann::json::array({entry}).dump());
   dir.must_run(compile, build);
   link({"library.o"});
+  const std::string host_compiler = recipe.compiler == "musl-gcc" ? "musl-gcc" : "gcc";
   std::vector<std::string> host = {
-      "gcc", "-O1", "-rdynamic", "-o", dir.path() / "host", dir.path() / "host.c", QP_PROTOCOL};
+      host_compiler,         "-O1",      "-rdynamic", "-o", dir.path() / "host",
+      dir.path() / "host.c", QP_PROTOCOL};
   const std::vector<std::string> kind =
       linked ? std::vector<std::string>{"-no-pie", "-fno-pie", library(),
                                         "-Wl,-rpath," + build.string()}
@@ -99,7 +103,7 @@ LibraryVictim::LibraryVictim(Workdir& dir, const LibraryRecipe& recipe, Loading 
   dir.must_run(host);
   if (!recipe.preload.empty()) {
     dir.write_file("preload.c", recipe.preload);
-    dir.must_run({"gcc", "-O1", "-shared", "-fPIC", "-o", dir.path() / "preload.so",
+    dir.must_run({host_compiler, "-O1", "-shared", "-fPIC", "-o", dir.path() / "preload.so",
                   dir.path() / "preload.c"});
   }
 }

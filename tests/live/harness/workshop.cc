@@ -115,7 +115,10 @@ fs::path Workshop::compile(const fs::path& tree, const fs::path& into) {
                                   [](const fs::path& unit) { return unit.extension() == ".cc"; });
   const fs::path program = into / (case_.library ? "libvictim.so" : "victim");
   std::vector<std::string> link = {any_cc ? compiler_for("x.cc", how_.compiler) : how_.compiler};
-  link.emplace_back(case_.library ? "-shared" : how_.pie ? "-pie" : "-no-pie");
+  link.emplace_back(case_.library    ? "-shared"
+                    : how_.is_static ? "-static"
+                    : how_.pie       ? "-pie"
+                                     : "-no-pie");
   link.emplace_back("-Wl,--build-id=sha1");
   link.insert(link.end(), case_.before_link.begin(), case_.before_link.end());
   const fs::path shown = how_.pie ? tree : fs::relative(tree, into);
