@@ -1,7 +1,7 @@
 // `apply` as one straight line: plan, stage, freeze, check, commit.
 //
 // Up to the commit the process is as it was, but for an image that nothing refers to; a Staged that
-// is not kept unmaps it. The commit itself is a few 5-byte writes while every thread stands still:
+// is not kept unmaps it. The commit itself is a few writes of 5 bytes while every thread stands still:
 // registry to `committing`, detours, read back, registry to `applied`. What can fail there (a write
 // that the kernel refuses) is undone before the threads run again.
 
@@ -23,8 +23,10 @@ namespace {
 
 std::vector<CodeWrite> detour_writes(const Plan& plan) {
   std::vector<CodeWrite> writes;
-  for (const link::Detour& d : plan.detours) {
-    writes.push_back({d.function, plan.module().bias(d.at), d.expected, d.jump});
+  for (const RegistryDetour& d : plan.registry.detours) {
+    for (const RegistryDetour::Written& w : d.written()) {
+      writes.push_back({d.function, w.at, w.saved, w.jump});
+    }
   }
   return writes;
 }
@@ -96,8 +98,8 @@ void look_once_more(const proc::Process& process, const Plan& plan, ContextScan&
     at_once.timeout = std::chrono::milliseconds(0);
     const std::vector<CodeWrite> writes = undo_writes(process, plan.registry);
     Outcome undone = outcome;
-    const Switched switched =
-        switch_over(process, {{plan.registry.image}}, at_once, undone, [&](const proc::Frozen&) {
+    const Switched switched = switch_over(
+        process, {new_code_ranges(plan.registry)}, at_once, undone, [&](const proc::Frozen&) {
           restore(process.memory(), plan.registry_at, writes, State::Applied);
         });
     switch (switched) {

@@ -17,12 +17,11 @@
 
 #include <fmt/format.h>
 
-#include "apply/contexts.h"
+#include "apply/detours.h"
 #include "apply/escape.h"
 #include "apply/imports.h"
 #include "apply/rebind.h"
 #include "apply/registries.h"
-#include "insn/instruction.h"
 #include "link/placement.h"
 #include "match/proof.h"
 
@@ -31,8 +30,18 @@ namespace {
 
 constexpr uint64_t kHeapRoom = uint64_t{64} << 20;  // brk may be placed 32 MiB up, and grows
 
+// Some programs copy their code to huge pages when they start; then their file is mapped, and no
+// code of it.
+bool was_moved(const proc::Process& process, const std::string& name) {
+  const std::vector<proc::Mapping> mappings = process.mappings();
+  return std::any_of(mappings.begin(), mappings.end(), [&](const proc::Mapping& m) {
+    return m.inode != 0 && m.name.substr(m.name.rfind('/') + 1) == name;
+  });
+}
+
 // The module with the target's build-id; else one of its name, which then is another build.
-std::optional<size_t> find_target(const std::vector<proc::Module>& modules,
+std::optional<size_t> find_target(const proc::Process& process,
+                                  const std::vector<proc::Module>& modules,
                                   const format::Patch& patch, Report& report) {
   std::vector<size_t> same, named;
   for (size_t i = 0; i < modules.size(); ++i) {
@@ -51,6 +60,12 @@ std::optional<size_t> find_target(const std::vector<proc::Module>& modules,
     report.refuse("mapped-twice", patch.meta.target_name,
                   fmt::format("{} at {:#x} and {} at {:#x}", a.path, a.range.start.value, b.path,
                               b.range.start.value));
+    return std::nullopt;
+  }
+  if (chosen.empty() && was_moved(process, patch.meta.target_name)) {
+    report.refuse("text-not-private", patch.meta.target_name,
+                  "the process has the file, but none of its code: it was copied into other memory "
+                  "(huge pages, perhaps)");
     return std::nullopt;
   }
   if (chosen.empty() || !modules[chosen[0]].file) {
@@ -227,97 +242,19 @@ std::optional<LinkAddr> choose_base(const proc::Process& process, const Plan& pl
   }
   request.avoid.push_back({module.range.end, module.range.end + kHeapRoom});
   auto base = link::choose_place(request);
+  if (!base) {  // it need not reach what it does not use (gigabytes of .bss, say)
+    request.target = link::used_range(patch);
+    base = link::choose_place(request);
+  }
   if (!base) {
-    report.refuse("no-room", module.path,
-                  fmt::format("no {} KiB are free within 2 GiB of it{}", request.size / 1024,
-                              request.low_2g ? " and below 2 GiB" : ""));
+    report.refuse(
+        "no-room", module.path,
+        fmt::format("no {} KiB are free within 2 GiB of what they refer to, {:#x} to {:#x}{}",
+                    request.size / 1024, module.bias(request.target.start).value,
+                    module.bias(request.target.end).value,
+                    request.low_2g ? " and below 2 GiB" : ""));
   }
   return base;
-}
-
-Bytes read_code(const proc::Process& process, LiveAddr at, size_t size) {
-  Bytes code(size);
-  code.resize(process.memory().read_some(at, code));
-  return code;
-}
-
-// Whether code of the function, which may go on running, jumps to where the detour is.
-bool jumps_to(LiveRange detour, const proc::Process& process, const std::vector<LiveRange>& code) {
-  for (const LiveRange range : code) {
-    const Bytes bytes = read_code(process, range.start, range.size());
-    for (uint64_t at = 0; at < bytes.size();) {
-      const auto found = insn::decode(bytes, at);
-      if (!found) {
-        return true;  // who knows
-      }
-      if (const auto to = found->branch_target(); to && !found->is_call) {
-        const LiveAddr target = range.start + at + static_cast<uint64_t>(*to);
-        if (detour.contains(target)) {
-          return true;
-        }
-      }
-      at += found->length;
-    }
-  }
-  return false;
-}
-
-// Whether a call at the entry of the function returns into the middle of the jump. On the stack of a
-// thread that is seen while everything stands still; a context that is suspended in that call may
-// have come after the look at the memory, and would run into the rest of the jump.
-bool returns_into(LiveRange detour, LiveAddr entry, ByteView code) {
-  for (LiveAddr at = entry; at < detour.end;) {
-    const auto found = insn::decode(code, static_cast<uint64_t>(at - entry));
-    if (!found) {
-      return true;
-    }
-    at += found->length;
-    if (found->is_call && detour.start < at && at < detour.end) {
-      return true;
-    }
-  }
-  return false;
-}
-
-void plan_detours(const proc::Process& process, const match::SymbolMap& symbols,
-                  const format::Patch& patch, Plan& plan, Report& report) {
-  const proc::Module& module = plan.module();
-  const bool contexts = makes_contexts(process);
-  for (size_t i = 0; i < patch.replaced.size(); ++i) {
-    const format::Replaced& f = patch.replaced[i];
-    Bytes code = read_code(process, module.bias(f.entry), 64);
-    auto detour = link::plan_detour(
-        f.name, f.entry, f.ranges.front().size(), code, plan.image.new_functions[i].range.start,
-        symbols.next_start_after(f.entry, f.ranges.front().size()), report);
-    std::vector<LiveRange> old_code;
-    for (LinkRange r : f.ranges) {
-      old_code.push_back({module.bias(r.start), module.bias(r.end)});
-    }
-    if (detour) {
-      const LiveAddr at = module.bias(detour->at);
-      const LiveRange jump{at, at + detour->jump.size()};
-      plan.unsafe.push_back(jump);
-      if (contexts && returns_into(jump, module.bias(f.entry), code)) {
-        report.refuse("call-at-entry", f.name,
-                      fmt::format("a call in its first bytes, at {:#x}, returns into the jump, and "
-                                  "the process can have suspended contexts",
-                                  f.entry.value));
-      }
-      if (jumps_to(jump, process, old_code)) {
-        plan.unsafe.insert(plan.unsafe.end(), old_code.begin(), old_code.end());
-      }
-      plan.detours.push_back(std::move(*detour));
-    }
-    for (LinkRange r : f.ranges) {
-      plan.old_code.push_back({module.bias(r.start), module.bias(r.end)});
-      plan.starts.push_back(module.bias(r.start));
-      if (symbols.next_start_after(r.start, r.size()) == r.end) {
-        plan.starts.push_back(module.bias(r.end));
-      }
-    }
-  }
-  plan.old_code = normalise(std::move(plan.old_code));
-  plan.unsafe = normalise(std::move(plan.unsafe));
 }
 
 Registry make_registry(const Plan& plan, const format::Patch& patch) {
@@ -337,6 +274,7 @@ Registry make_registry(const Plan& plan, const format::Patch& patch) {
   for (size_t i = 0; i < patch.replaced.size(); ++i) {
     const format::Replaced& f = patch.replaced[i];
     RegistryDetour d{.function = f.name, .file = f.file, .saved = Bytes(5), .jump = Bytes(5)};
+    d.island = RegistryDetour::Island{LiveAddr(0), Bytes(5), Bytes(5)};  // room for it
     d.entry = bias(f.entry);
     for (LinkRange range : f.ranges) {
       d.old_code.push_back(live(range));
@@ -345,6 +283,10 @@ Registry make_registry(const Plan& plan, const format::Patch& patch) {
       d.at = bias(plan.detours[i].at);
       d.saved = plan.detours[i].expected;
       d.jump = plan.detours[i].jump;
+      d.island.reset();
+      if (const auto& island = plan.detours[i].island) {
+        d.island = RegistryDetour::Island{bias(island->at), island->expected, island->jump};
+      }
       d.new_code = live(plan.image.new_functions[i].range);
     }
     r.detours.push_back(std::move(d));
@@ -397,7 +339,7 @@ std::optional<Plan> make_plan(const proc::Process& process, const format::Patch&
   Plan plan;
   plan.patch_id = made.id();
   plan.modules = process.modules();
-  const auto found = find_target(plan.modules, made, report);
+  const auto found = find_target(process, plan.modules, made, report);
   if (!found) {
     return std::nullopt;
   }
@@ -450,7 +392,7 @@ std::optional<Plan> make_plan(const proc::Process& process, const format::Patch&
   if (!report.clean()) {
     return std::nullopt;
   }
-  plan_detours(process, symbols, patch, plan, report);
+  plan_detours(process, target, patch, plan, report);
   if (!report.clean()) {
     return std::nullopt;
   }

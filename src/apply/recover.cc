@@ -92,7 +92,9 @@ void recover_one(const proc::Process& process, const FoundRegistry& found, const
                                 jump->value)}});
   }
   outcome.functions += writes.size();
-  Switched switched = switch_over(process, {{found.image}}, options, outcome, [&](const auto&) {
+  const Closed closed{
+      found.registry ? new_code_ranges(*found.registry) : std::vector<LiveRange>{found.image}, {}};
+  Switched switched = switch_over(process, closed, options, outcome, [&](const auto&) {
     if (found.registry) {
       restore(process.memory(), found.at, writes, found.registry->state);
     }

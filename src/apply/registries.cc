@@ -40,6 +40,24 @@ void read_registry(const proc::Process& process, FoundRegistry& found, uint64_t 
   }
 }
 
+// Behind the anonymous memory that begins at `from`, if the image called `name` goes on there: large
+// variables without content (link/layout.cc). Else `from`.
+size_t skip_zeros(const std::vector<proc::Mapping>& mappings, size_t from, std::string_view name) {
+  for (size_t i = from; i < mappings.size(); ++i) {
+    const proc::Mapping& m = mappings[i];
+    if (i > from && m.range.start != mappings[i - 1].range.end) {
+      return from;
+    }
+    if (m.name == name) {
+      return m.offset != 0 ? i : from;
+    }
+    if (m.inode != 0 || m.shared || m.executable || !m.name.empty()) {
+      return from;
+    }
+  }
+  return from;
+}
+
 }  // namespace
 
 std::string image_name(const std::string& patch_id, const std::string& build_id) {
@@ -88,14 +106,18 @@ std::vector<FoundRegistry> find_registries(const proc::Process& process) {
                         .image = first.range};
     uint64_t room = 0;
     size_t j = i;
-    for (; j < mappings.size() && mappings[j].name == first.name &&
-           (j == i || (mappings[j].offset != 0 && mappings[j].range.start == found.image.end));
-         ++j) {
-      found.image.end = mappings[j].range.end;
-      if (mappings[j].writable && room == 0) {
-        found.at = mappings[j].range.start;
-        room = mappings[j].range.size();
+    while (j < mappings.size() && (j == i || mappings[j].range.start == found.image.end)) {
+      const size_t next = j == i ? j : skip_zeros(mappings, j, first.name);
+      const proc::Mapping& m = mappings[next];
+      if (m.name != first.name || (next != i && m.offset == 0)) {
+        break;
       }
+      found.image.end = m.range.end;
+      if (m.writable && room == 0) {
+        found.at = m.range.start;
+        room = m.range.size();
+      }
+      j = next + 1;
     }
     if (room == 0) {
       found.fault = "the image has no writable mapping";

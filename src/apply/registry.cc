@@ -21,7 +21,7 @@ namespace qp::apply {
 namespace {
 
 constexpr std::string_view kMagic = "QPATCHRG";
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr uint64_t kMostDetours = 65536;
 
 uint64_t checksum(ByteView payload) {
@@ -69,19 +69,37 @@ RegistryDetour get_detour(ByteCursor& in) {
   d.at = LiveAddr(in.read<uint64_t>());
   d.saved = get_bytes(in);
   d.jump = get_bytes(in);
+  if (in.read<uint8_t>() != 0) {
+    RegistryDetour::Island island;
+    island.at = LiveAddr(in.read<uint64_t>());
+    island.saved = get_bytes(in);
+    island.jump = get_bytes(in);
+    d.island = std::move(island);
+  }
   d.entry = LiveAddr(in.read<uint64_t>());
   d.new_code = get_range(in);
   auto ranges = get_count(in);
   for (uint32_t i = 0; i < ranges; ++i) {
     d.old_code.push_back(get_range(in));
   }
-  if (d.saved.size() != d.jump.size() || d.saved.empty() || d.saved.size() > 16) {
-    throw bad_file("registry", fmt::format("the detour of {} has no sane size", d.function));
+  for (const RegistryDetour::Written& w : d.written()) {
+    if (w.saved.size() != w.jump.size() || w.saved.empty() || w.saved.size() > 16) {
+      throw bad_file("registry", fmt::format("the detour of {} has no sane size", d.function));
+    }
   }
   return d;
 }
 
 }  // namespace
+
+std::vector<RegistryDetour::Written> RegistryDetour::written() const {
+  std::vector<Written> out;
+  if (island) {
+    out.push_back({island->at, island->saved, island->jump});
+  }
+  out.push_back({at, saved, jump});
+  return out;
+}
 
 Bytes encode_registry(const Registry& registry) {
   Bytes payload;
@@ -104,6 +122,12 @@ Bytes encode_registry(const Registry& registry) {
     append(payload, d.at.value);
     put_text(payload, as_text(d.saved));
     put_text(payload, as_text(d.jump));
+    append(payload, static_cast<uint8_t>(d.island.has_value()));
+    if (d.island) {
+      append(payload, d.island->at.value);
+      put_text(payload, as_text(d.island->saved));
+      put_text(payload, as_text(d.island->jump));
+    }
     append(payload, d.entry.value);
     put_range(payload, d.new_code);
     append(payload, static_cast<uint32_t>(d.old_code.size()));

@@ -24,13 +24,28 @@ enum class State : uint32_t {
 
 struct RegistryDetour {
   std::string function;
-  std::string file;    // FILE scope of a static function
-  LiveAddr at;         // first overwritten byte
-  Bytes saved;         // what was there
-  Bytes jump;          // what is there now
+  std::string file;  // FILE scope of a static function
+  LiveAddr at;       // first overwritten byte
+  Bytes saved;       // what was there
+  Bytes jump;        // what is there now
+  // Of a short one: where it leads, in padding of the target (link/detour.cc).
+  struct Island {
+    LiveAddr at;
+    Bytes saved, jump;
+  };
+  std::optional<Island> island;
   LiveAddr entry;      // of the old function
   LiveRange new_code;  // the replacement in the image
   std::vector<LiveRange> old_code;
+
+  // All bytes that are changed, in the order in which they are: the island before the jump to it.
+  struct Written {
+    LiveAddr at;
+    const Bytes& saved;
+    const Bytes& jump;
+    LiveRange range() const { return {at, at + jump.size()}; }
+  };
+  std::vector<Written> written() const;
 };
 
 struct Registry {

@@ -65,8 +65,8 @@ void revert_in(const proc::Process& process, const std::string& patch_id, const 
   }
   std::vector<CodeWrite> writes = undo_writes(process, located.registry);
   Switched switched =
-      switch_over(process, {{located.found.image}, new_code(located.registry)}, options, outcome,
-                  [&](const proc::Frozen&) {
+      switch_over(process, {new_code_ranges(located.registry), new_code(located.registry)}, options,
+                  outcome, [&](const proc::Frozen&) {
                     restore(process.memory(), located.found.at, writes, State::Applied);
                   });
   switch (switched) {

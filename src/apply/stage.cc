@@ -173,10 +173,13 @@ void Mapping::map_segments() {
     if (first_is_mapped_ && &s == &plan_.image.segments.front()) {
       continue;
     }
-    demand(thread_.call(SYS_mmap, plan_.module().bias(s.address).value, s.memory_size,
-                        static_cast<uint64_t>(protection(s.flags)), MAP_PRIVATE | MAP_FIXED,
-                        static_cast<uint64_t>(fd_), s.offset.value),
-           "mmap", "a segment of the image");
+    const bool zeros = s.file_size == 0;
+    demand(
+        thread_.call(SYS_mmap, plan_.module().bias(s.address).value, s.memory_size,
+                     static_cast<uint64_t>(protection(s.flags)),
+                     MAP_PRIVATE | MAP_FIXED | (zeros ? MAP_ANONYMOUS : 0),
+                     zeros ? ~uint64_t{0} : static_cast<uint64_t>(fd_), zeros ? 0 : s.offset.value),
+        "mmap", "a segment of the image");
   }
 }
 
@@ -223,7 +226,10 @@ void write_values(const proc::Process& process, const Plan& plan) {
 void read_back(const proc::Process& process, const Plan& plan) {
   for (const link::ImageSegment& s : plan.image.segments) {
     LiveRange range{plan.module().bias(s.address), plan.module().bias(s.address + s.memory_size)};
-    Bytes want = copy(slice(plan.image.file, s.offset.value, s.memory_size));
+    if (s.file_size == 0) {
+      continue;  // the kernel's zeros
+    }
+    Bytes want = copy(slice(plan.image.file, s.offset.value, s.file_size));
     Bytes have(want.size());
     bool same = process.memory().try_read(range.start, have);
     if (plan.reuse && (s.flags & elf::kSegW) != 0) {

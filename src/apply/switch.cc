@@ -148,8 +148,8 @@ void write_code(const proc::Memory& memory, const std::vector<CodeWrite>& writes
       }
     }
   } catch (...) {
-    for (size_t i = 0; i < done; ++i) {
-      memory.write(writes[i].at, writes[i].expected);
+    while (done-- > 0) {  // backwards, as an island has to be there longer than the jump to it
+      memory.write(writes[done].at, writes[done].expected);
     }
     throw;
   }

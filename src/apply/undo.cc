@@ -64,32 +64,50 @@ std::vector<std::string> find_faults(const proc::Process& process, const proc::M
   }
   elf::FileReader file(*module->file);
   for (const RegistryDetour& d : r.detours) {
-    bool in_text = std::any_of(
-        module->executable.begin(), module->executable.end(),
-        [&](LiveRange range) { return range.contains(d.at) && range.contains(d.at + 4); });
-    Bytes original(d.saved.size());
-    if (!in_text || !r.image.contains(d.new_code.start)) {
-      faults.push_back(fmt::format("the detour of {} at {:#x} is not in the target's text",
-                                   d.function, d.at.value));
-    } else if (!file.try_read(module->bias(d.at), original) || original != d.saved) {
-      faults.push_back(
-          fmt::format("the saved bytes of {} are not those of the target's file", d.function));
-    } else if (Bytes have = read_live(process, d.at, d.jump.size());
-               have != d.jump && !(half_done && have == d.saved)) {
-      faults.push_back(fmt::format("{} at {:#x} holds {}, not the detour {}", d.function,
-                                   d.at.value, hex(have), hex(d.jump)));
+    for (const RegistryDetour::Written& w : d.written()) {
+      const LiveRange written = w.range();
+      bool in_text = std::any_of(
+          module->executable.begin(), module->executable.end(),
+          [&](LiveRange range) { return range.contains(w.at) && range.contains(written.end - 1); });
+      Bytes original(w.saved.size());
+      if (!in_text || !r.image.contains(d.new_code.start)) {
+        faults.push_back(fmt::format("the detour of {} at {:#x} is not in the target's text",
+                                     d.function, w.at.value));
+      } else if (!file.try_read(module->bias(w.at), original) || original != w.saved) {
+        faults.push_back(
+            fmt::format("the saved bytes of {} are not those of the target's file", d.function));
+      } else if (Bytes have = read_live(process, w.at, w.jump.size());
+                 have != w.jump && !(half_done && have == w.saved)) {
+        faults.push_back(fmt::format("{} at {:#x} holds {}, not the detour {}", d.function,
+                                     w.at.value, hex(have), hex(w.jump)));
+      }
     }
   }
   return faults;
 }
 
+std::vector<LiveRange> new_code_ranges(const Registry& registry) {
+  std::vector<LiveRange> out = {registry.image};
+  for (const RegistryDetour& d : registry.detours) {
+    if (d.island) {
+      out.push_back({d.island->at, d.island->at + d.island->jump.size()});
+    }
+  }
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
 std::vector<CodeWrite> undo_writes(const proc::Process& process, const Registry& registry) {
   std::vector<CodeWrite> writes;
   for (const RegistryDetour& d : registry.detours) {
-    if (read_live(process, d.at, d.jump.size()) == d.jump) {
-      writes.push_back({d.function, d.at, d.jump, d.saved});
+    for (const RegistryDetour::Written& w : d.written()) {
+      if (read_live(process, w.at, w.jump.size()) == w.jump) {
+        writes.push_back({d.function, w.at, w.jump, w.saved});
+      }
     }
   }
+  // Backwards: a jump goes before the island that it leads to.
+  std::reverse(writes.begin(), writes.end());
   return writes;
 }
 

@@ -21,6 +21,9 @@ const proc::Module* find_module(const std::vector<proc::Module>& modules, const 
 std::vector<std::string> find_faults(const proc::Process& process, const proc::Module* module,
                                      const Registry& registry, bool half_done = false);
 
+// Where nobody may be when the detours go: the image, and the islands that lead to it. Sorted.
+std::vector<LiveRange> new_code_ranges(const Registry& registry);
+
 // The writes that bring the old entries back, where the live bytes are the detour.
 std::vector<CodeWrite> undo_writes(const proc::Process& process, const Registry& registry);
 

@@ -149,12 +149,20 @@ const std::vector<RefusalKind>& all_refusals() {
       {"symbol-unbound", "a symbol of the patch has no binding", "The patch file is incomplete.",
        "Build the patch again.", ExitCode::Failure, false},
       {"function-short", "a function is too short for a jump",
-       "Its five bytes would overwrite the function behind it.", "Put the fix into its callers.",
-       ExitCode::NoMatch, false},
+       "Its five bytes would overwrite the function behind it. Two bytes can lead to a jump in "
+       "padding "
+       "between functions, but there is none within 128 bytes, or not even two bytes are there.",
+       "Put the fix into its callers.", ExitCode::NoMatch, false},
       {"no-room", "no free address range near the target",
-       "The image must lie within 2 GiB of the target.",
-       "Restart the process with fewer mappings near it, or use a build that is not "
-       "MAP_32BIT-full.",
+       "Code reaches other code and data by distances of 32 bits, so the image must lie within 2 "
+       "GiB of "
+       "all that it refers to in the target; what is compiled for a fixed address must lie below 2 "
+       "GiB "
+       "with it. The process has mapped all of that.",
+       "Let the process unmap or not reserve memory there (MAP_32BIT, arenas at fixed addresses), "
+       "or "
+       "restart it with the corrected program. A program linked as PIE is not bound to the low 2 "
+       "GiB.",
        ExitCode::NoMatch, false},
       // apply
       {"not-in-process", "the process does not use the target of the patch",
@@ -183,9 +191,12 @@ const std::vector<RefusalKind>& all_refusals() {
        "Its resolver would have to run inside the process.",
        "Call it through a function of the target that uses it already.", ExitCode::NoMatch, false},
       {"text-not-private", "the code to be changed is shared or not in ordinary pages",
-       "A write would change other processes, or is not possible.",
-       "Restart the process without huge-page text or shared mappings of it.", ExitCode::NoMatch,
-       false},
+       "A write would change other processes, or is not possible; and of code that was copied to "
+       "other memory nothing says whose it is.",
+       "Restart the process without huge pages for its code (libhugetlbfs, --use-largepages and "
+       "the like) "
+       "or shared mappings of it. Transparent huge pages are no obstacle.",
+       ExitCode::NoMatch, false},
       {"text-modified", "the first bytes of a function were changed by somebody else",
        "A breakpoint, an uprobe or another patch is there.",
        "Detach debuggers and tracers, or revert the other patch first.", ExitCode::NoMatch, false},

@@ -7,6 +7,7 @@
 
 #include "link/image.h"
 #include "link/placement.h"
+#include "match/padding.h"
 
 namespace qp::build {
 namespace {
@@ -27,6 +28,10 @@ void rehearse_link(const format::Patch& patch, const TargetFile& target, Report&
   request.occupied = {{request.bias(request.target.start), request.bias(request.target.end)}};
   auto base = link::choose_place(request);
   if (!base) {
+    request.target = link::used_range(patch);
+    base = link::choose_place(request);
+  }
+  if (!base) {
     report.refuse("no-room", target.name, "even an empty process has no room for the image");
     return;
   }
@@ -34,14 +39,23 @@ void rehearse_link(const format::Patch& patch, const TargetFile& target, Report&
   if (!report.clean()) {
     return;
   }
-  for (size_t i = 0; i < patch.replaced.size(); ++i) {
-    const format::Replaced& f = patch.replaced[i];
-    Bytes code(64);
-    code.resize(target.reader->read_some(f.entry, code));
-    link::plan_detour(f.name, f.entry, f.ranges.front().size(), code,
-                      image.new_functions[i].range.start,
-                      target.symbols.next_start_after(f.entry, f.ranges.front().size()), report);
-  }
+  const match::Target in_file = target.view();
+  const link::TargetText text{
+      [&](LinkAddr at, size_t size) {
+        Bytes code(size);
+        code.resize(target.reader->read_some(at, code));
+        return code;
+      },
+      [&](LinkAddr at, uint64_t size) { return target.symbols.next_start_after(at, size); },
+      [&](LinkAddr jump, uint64_t size) {
+        std::vector<link::Spare> out;
+        for (match::Padding& padding :
+             match::find_padding(in_file, match::in_reach_of_short_jump(jump, size), size)) {
+          out.push_back({padding.at, std::move(padding.bytes)});
+        }
+        return out;
+      }};
+  link::plan_detours(patch, image, text, {}, report);
 }
 
 }  // namespace qp::build

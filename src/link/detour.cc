@@ -9,11 +9,19 @@
 // next symbol bounds it. A symbol *inside* the five bytes is a second way in, and is refused as
 // well.
 //
-// A function of the kind `xor %eax,%eax; ret` with its neighbour right behind it has no room.
-// A jmp rel8 into padding nearby that holds the long jump would do; until there is one, it is
-// refused.
+// A function of the kind `xor %eax,%eax; ret` with its neighbour right behind it has no room. Then two
+// bytes lead to an island, the long jump in somebody else's padding:
+//
+//     old:      eb xx             jmp island      within 128 bytes
+//     ...
+//     island:   e9 xx xx xx xx    jmp new
+//
+// Which bytes are padding is shown by match/padding.h. The island is written first and taken back
+// last, so that the short jump leads to the long one at every moment, and a thread may stand on it: it
+// counts as a part of the image (apply/plan.h, registry.h).
 
 #include <algorithm>
+#include <cstdlib>
 #include <limits>
 
 #include <fmt/format.h>
@@ -25,7 +33,7 @@
 namespace qp::link {
 namespace {
 
-constexpr uint64_t kJumpSize = 5, kEndbrSize = 4;
+constexpr uint64_t kJumpSize = 5, kShortJumpSize = 2, kEndbrSize = 4;
 
 bool in_reach(LinkAddr at, LinkAddr to) {
   int64_t distance = to - (at + kJumpSize);
@@ -45,6 +53,28 @@ bool is_padding(ByteView code, uint64_t from, uint64_t to) {
   return true;
 }
 
+// Behind endbr64, if the function begins with one.
+uint64_t jump_offset(ByteView code, uint64_t size) {
+  if (code.size() < kEndbrSize || size < kEndbrSize) {
+    return 0;
+  }
+  const auto first = insn::decode(code, 0);
+  return first && first->is_endbr64 ? kEndbrSize : 0;
+}
+
+// Places in `spare` for an island, from front to back.
+std::vector<LinkAddr> free_places(const Spare& spare, const std::vector<LinkRange>& taken) {
+  std::vector<LinkAddr> out;
+  for (uint64_t at = 0; at + kJumpSize <= spare.bytes.size(); ++at) {
+    const LinkRange place{spare.at + at, spare.at + at + kJumpSize};
+    if (std::none_of(taken.begin(), taken.end(),
+                     [&](const LinkRange& other) { return place.overlaps(other); })) {
+      out.push_back(place.start);
+    }
+  }
+  return out;
+}
+
 }  // namespace
 
 Bytes encode_jump(LinkAddr at, LinkAddr to) {
@@ -58,11 +88,7 @@ Bytes encode_jump(LinkAddr at, LinkAddr to) {
 std::optional<Detour> plan_detour(const std::string& function, LinkAddr entry, uint64_t size,
                                   ByteView code, LinkAddr to, std::optional<LinkAddr> next,
                                   Report& report) {
-  uint64_t start = 0;
-  if (code.size() >= kEndbrSize && size >= kEndbrSize) {
-    auto first = insn::decode(code, 0);
-    start = first && first->is_endbr64 ? kEndbrSize : 0;
-  }
+  const uint64_t start = jump_offset(code, size);
   const uint64_t end = start + kJumpSize;
   auto short_for = [&](std::string why) {
     report.refuse("function-short", function,
@@ -94,6 +120,100 @@ std::optional<Detour> plan_detour(const std::string& function, LinkAddr entry, u
   detour.expected = copy(code.subspan(start, kJumpSize));
   detour.jump = encode_jump(detour.at, to);
   return detour;
+}
+
+std::optional<Detour> plan_short_detour(const std::string& function, LinkAddr entry, uint64_t size,
+                                        ByteView code, LinkAddr to, std::optional<LinkAddr> next,
+                                        const std::vector<Spare>& spares,
+                                        const std::vector<LinkRange>& taken) {
+  const uint64_t start = jump_offset(code, size), end = start + kShortJumpSize;
+  if (code.size() < end || (next && entry < *next && *next < entry + end) ||
+      (size < end && !is_padding(code, size, end))) {
+    return std::nullopt;
+  }
+  Detour detour;
+  detour.function = function;
+  detour.at = entry + start;
+  detour.to = to;
+  detour.expected = copy(code.subspan(start, kShortJumpSize));
+  std::vector<LinkRange> used = taken;
+  used.push_back({detour.at, detour.at + kShortJumpSize});
+  int64_t nearest = std::numeric_limits<int64_t>::max();
+  for (const Spare& spare : spares) {
+    for (const LinkAddr at : free_places(spare, used)) {
+      const int64_t distance = at - (detour.at + kShortJumpSize);
+      if (distance < std::numeric_limits<int8_t>::min() ||
+          distance > std::numeric_limits<int8_t>::max() || std::abs(distance) >= nearest ||
+          !in_reach(at, to)) {
+        continue;
+      }
+      nearest = std::abs(distance);
+      detour.island = {
+          at, copy(ByteView(spare.bytes).subspan(static_cast<uint64_t>(at - spare.at), kJumpSize)),
+          encode_jump(at, to)};
+      detour.jump.clear();
+      append(detour.jump, uint8_t{0xeb});  // jmp island
+      append(detour.jump, static_cast<int8_t>(distance));
+    }
+  }
+  return detour.island ? std::optional(std::move(detour)) : std::nullopt;
+}
+
+std::vector<Detour> plan_detours(const format::Patch& patch, const Image& image,
+                                 const TargetText& text, std::vector<LinkRange> taken,
+                                 Report& report) {
+  constexpr size_t kEntry = 64;
+  std::vector<std::optional<Detour>> plans(patch.replaced.size());
+  std::vector<Report> findings(patch.replaced.size());
+  const auto each = [&](const auto& plan) {
+    for (size_t i = 0; i < patch.replaced.size(); ++i) {
+      const format::Replaced& f = patch.replaced[i];
+      const uint64_t size = f.ranges.front().size();
+      if (plans[i]) {
+        continue;
+      }
+      plans[i] = plan(i, f, size, text.code(f.entry, kEntry), text.next_start(f.entry, size));
+      if (plans[i]) {
+        for (const LinkRange range : overwritten_by(*plans[i])) {
+          taken.push_back(range);
+        }
+      }
+    }
+  };
+  // First those that need no island: they have no choice.
+  each([&](size_t i, const format::Replaced& f, uint64_t size, const Bytes& code,
+           std::optional<LinkAddr> next) {
+    return plan_detour(f.name, f.entry, size, code, image.new_functions[i].range.start, next,
+                       findings[i]);
+  });
+  each([&](size_t i, const format::Replaced& f, uint64_t size, const Bytes& code,
+           std::optional<LinkAddr> next) -> std::optional<Detour> {
+    const bool is_short = findings[i].refusals().front().id == "function-short";
+    const LinkAddr jump = f.entry + jump_offset(code, size);
+    return is_short
+               ? plan_short_detour(f.name, f.entry, size, code, image.new_functions[i].range.start,
+                                   next, text.spares(jump, kJumpSize), taken)
+               : std::nullopt;
+  });
+  std::vector<Detour> out;
+  for (size_t i = 0; i < plans.size(); ++i) {
+    if (plans[i]) {
+      out.push_back(std::move(*plans[i]));
+      continue;
+    }
+    for (const Refusal& r : findings[i].refusals()) {
+      report.refuse(r.id, r.where, r.detail);
+    }
+  }
+  return out;
+}
+
+std::vector<LinkRange> overwritten_by(const Detour& detour) {
+  std::vector<LinkRange> out = {{detour.at, detour.at + detour.jump.size()}};
+  if (detour.island) {
+    out.push_back({detour.island->at, detour.island->at + detour.island->jump.size()});
+  }
+  return out;
 }
 
 }  // namespace qp::link

@@ -16,6 +16,7 @@
 
 #include "link/image.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include <fmt/format.h>
@@ -56,16 +57,14 @@ PartStyle style_of(Part part) {
       return {".data.rel.ro", kBits, elf::kAlloc | elf::kWrite};
     case kData:
       return {".data", kBits, elf::kAlloc | elf::kWrite};
+    case kZeros:
+      return {".bss", elf::SectionType::NoBits, elf::kAlloc | elf::kWrite};
     case kBss:  // not .bss, since its zeros are in the file
       return {".qpatch.bss", kBits, elf::kAlloc | elf::kWrite};
     case kParts:
       break;
   }
   throw Bug("no such part of an image");
-}
-
-FileOffset offset_of(const Layout& layout, LinkAddr address) {
-  return FileOffset(address.value - layout.base.value);
 }
 
 // Section numbers (from 1) of the parts that are there.
@@ -87,9 +86,10 @@ SectionNumbers add_sections(elf::OutFile& file, const Layout& layout, Content& c
     section.alignment = area.alignment;
     section.entry_size = part == kGot ? kSlotSize : 0;
     section.address = area.address;
-    section.offset = offset_of(layout, area.address);
+    section.offset = layout.offset_of(area.address);
     section.content = std::move(content.parts[part]);
-    QP_ASSERT(section.content.size() == area.size);
+    section.size = area.size;
+    QP_ASSERT(section.content.size() == (part == kZeros ? 0 : area.size));
     file.sections.push_back(std::move(section));
     numbers[part] = static_cast<uint32_t>(file.sections.size());
   }
@@ -100,13 +100,13 @@ SectionNumbers add_sections(elf::OutFile& file, const Layout& layout, Content& c
 // follows in the file (symbols, headers) is not to be seen in memory.
 void add_segments(elf::OutFile& file, const Layout& layout) {
   for (const ImageSegment& s : layout.segments) {
-    file.segments.push_back({elf::SegmentType::Load, s.flags, s.offset, s.address, s.memory_size,
+    file.segments.push_back({elf::SegmentType::Load, s.flags, s.offset, s.address, s.file_size,
                              s.memory_size, kPageSize});
   }
   auto add = [&](elf::SegmentType type, Part part) {
     const Area& area = layout.parts[part];
     if (area.size != 0) {
-      file.segments.push_back({type, elf::kSegR, offset_of(layout, area.address), area.address,
+      file.segments.push_back({type, elf::kSegR, layout.offset_of(area.address), area.address,
                                area.size, area.size, 4});
     }
   };
@@ -166,6 +166,43 @@ bool needs_low_2g(const format::Patch& patch) {
     }
   }
   return false;
+}
+
+LinkRange used_range(const format::Patch& patch) {
+  constexpr uint64_t kField = 8;
+  std::vector<LinkAddr> places;
+  for (const format::Replaced& f : patch.replaced) {
+    for (const LinkRange range : f.ranges) {
+      places.push_back(range.start);
+      places.push_back(range.end);
+    }
+  }
+  for (const elf::Atom& atom : patch.fresh.atoms) {
+    for (const elf::Ref& ref : atom.refs) {
+      const elf::Binding& binding = patch.fresh_bindings[ref.symbol];
+      const bool by_distance =
+          !patch.fresh.symbols[ref.symbol].atom && ref.type != elf::RelocType::R64;
+      if (by_distance && binding.kind == elf::BindingKind::Address) {
+        places.push_back(binding.address + static_cast<uint64_t>(ref.addend));
+      }
+      for (const LinkAddr at : {binding.stub, binding.got_slot}) {
+        if (by_distance && at.value != 0) {
+          places.push_back(at);
+        }
+      }
+    }
+    for (const elf::FrameEntry& frame : atom.frames) {
+      if (frame.personality) {
+        const elf::Binding& binding = patch.fresh_bindings[frame.personality->symbol];
+        if (binding.kind == elf::BindingKind::Address) {
+          places.push_back(binding.address);
+        }
+      }
+    }
+  }
+  QP_ASSERT(!places.empty());
+  const auto [first, last] = std::minmax_element(places.begin(), places.end());
+  return {*first, *last + kField};
 }
 
 uint64_t image_size(const format::Patch& patch, uint64_t registry_size) {

@@ -3,6 +3,8 @@
 // bias, so the distance to the target is fixed and its text is the same in every process.
 #pragma once
 
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,7 +30,8 @@ struct Fill {
 struct ImageSegment {
   LinkAddr address;          // page-aligned
   uint64_t memory_size = 0;  // page-aligned
-  FileOffset offset;         // page-aligned; segments are file-backed whole (bss pages are zeros)
+  FileOffset offset;         // page-aligned
+  uint64_t file_size = 0;    // memory_size, or 0: all of it are zeros that the file does not hold
   uint32_t flags = 0;        // final protection: elf::kSegR | kSegW | kSegX, never W and X
 };
 
@@ -38,7 +41,13 @@ struct Detour {
   LinkAddr at;     // after endbr64, if there is one
   LinkAddr to;     // new function in the image
   Bytes expected;  // the target's bytes that will be overwritten (from the file or live memory)
-  Bytes jump;      // e9 rel32
+  Bytes jump;      // e9 rel32, or eb rel8 to the island
+  // Of a function with room for two bytes only: where the long jump is, in padding nearby.
+  struct Island {
+    LinkAddr at;
+    Bytes expected, jump;
+  };
+  std::optional<Island> island;
 };
 
 struct Image {
@@ -60,6 +69,10 @@ struct Image {
 // contains: then the image must lie in the low 2 GiB (PlacementRequest::low_2g).
 bool needs_low_2g(const format::Patch& patch);
 
+// From the first to the last place of the target that the image refers to by a distance, or that a
+// detour starts from: what it has to reach, at least.
+LinkRange used_range(const format::Patch& patch);
+
 // Bytes that the image will need in memory at most; for choosing a place.
 uint64_t image_size(const format::Patch& patch, uint64_t registry_size);
 
@@ -78,5 +91,31 @@ Bytes encode_jump(LinkAddr at, LinkAddr to);
 std::optional<Detour> plan_detour(const std::string& function, LinkAddr entry, uint64_t size,
                                   ByteView code, LinkAddr to, std::optional<LinkAddr> next,
                                   Report& report);
+
+// A place that may hold the long jump: bytes of the target that nothing executes.
+struct Spare {
+  LinkAddr at;
+  Bytes bytes;
+};
+// For a function that plan_detour() refuses as too short: two bytes at its entry, and an island in
+// one of `spares`, the nearest, that overlaps nothing of `taken`. Nullopt: there is none.
+std::optional<Detour> plan_short_detour(const std::string& function, LinkAddr entry, uint64_t size,
+                                        ByteView code, LinkAddr to, std::optional<LinkAddr> next,
+                                        const std::vector<Spare>& spares,
+                                        const std::vector<LinkRange>& taken);
+// What a detour has to know of the target.
+struct TargetText {
+  std::function<Bytes(LinkAddr at, size_t size)> code;  // less where it ends
+  std::function<std::optional<LinkAddr>(LinkAddr at, uint64_t size)> next_start;
+  // Padding of at least `size` bytes to which a short jump at `jump` leads.
+  std::function<std::vector<Spare>(LinkAddr jump, uint64_t size)> spares;
+};
+// One detour per replaced function, in their order. No two of them, nor `taken`, overlap. Findings:
+// function-short, reloc-range; then some are missing.
+std::vector<Detour> plan_detours(const format::Patch& patch, const Image& image,
+                                 const TargetText& text, std::vector<LinkRange> taken,
+                                 Report& report);
+// What the jump and its island overwrite.
+std::vector<LinkRange> overwritten_by(const Detour& detour);
 
 }  // namespace qp::link

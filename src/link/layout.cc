@@ -2,11 +2,14 @@
 //
 //     base  R--  ELF header, program headers, build-id note, unwind tables, read-only data
 //           R-X  functions, then veneers
-//           RW-  registry, GOT, data with pointers, data, zeros
+//           RW-  zeros, if there are many; not in the file
+//           RW-  registry, GOT, data with pointers, data, a few zeros
 //
-// Each segment starts on a page of its own, and file offsets are addresses minus the base, so the
-// file looks like memory and any page of it can be mapped from the file. The zeros of .bss are in
-// the file too: the image has no anonymous tail that a dump or a second mapping could lose.
+// Each segment starts on a page of its own, and the file looks like memory. The few zeros of an
+// ordinary .bss are in the file and share the last page of the data. A large array would cost disk,
+// page cache and reading, so it becomes a segment without content, for which the process maps
+// anonymous memory. That has no name in maps, so it lies between segments that have one: what belongs
+// to the image can be told from what a process mapped behind it.
 //
 // Nothing is both writable and executable, and there is no RELRO step: what needs a fill (a pointer
 // in otherwise constant data, a GOT slot) lives in the writable segment for good. It costs the
@@ -29,6 +32,7 @@ namespace {
 
 // An image is mapped from tmpfs and read whole; far below what ±2 GiB would allow.
 constexpr uint64_t kLargestImage = uint64_t{256} << 20;
+constexpr uint64_t kFewZeros = uint64_t{64} << 10, kMostZeros = uint64_t{1} << 30;
 
 bool needs_fill(const elf::Atom& atom) {
   for (const elf::Ref& ref : atom.refs) {
@@ -39,7 +43,7 @@ bool needs_fill(const elf::Atom& atom) {
   return false;
 }
 
-Part choose_part(const elf::Atom& atom) {
+Part choose_part(const elf::Atom& atom, Part zeros) {
   switch (atom.storage) {
     case elf::Storage::Text:
       return kText;
@@ -48,7 +52,7 @@ Part choose_part(const elf::Atom& atom) {
     case elf::Storage::RelRo:
       return kDataRelRo;
     case elf::Storage::Bss:
-      return kBss;
+      return zeros;
     default:
       return kData;
   }
@@ -144,17 +148,44 @@ class Cursor {
     QP_ASSERT(alignment != 0 && (alignment & (alignment - 1)) == 0);
     used_ = align_up(used_, alignment);
     LinkAddr at = base_ + used_;
-    if (size > kLargestImage || (used_ += size) > kLargestImage) {
-      throw bad_file("patch", fmt::format("its image would exceed {} MiB", kLargestImage >> 20));
+    if (size > limit_ || (used_ += size) > limit_) {
+      throw bad_file("patch", fmt::format("its image would exceed {} MiB", limit_ >> 20));
     }
     return at;
   }
+  void allow(uint64_t more) { limit_ += more; }
   LinkAddr here() const { return base_ + used_; }
 
  private:
   LinkAddr base_;
-  uint64_t used_ = 0;
+  uint64_t used_ = 0, limit_ = kLargestImage;
 };
+
+// Of all zero-initialised variables. More than there can be: more than anybody has memory for.
+uint64_t count_zeros(const format::Patch& patch) {
+  uint64_t zeros = 0;
+  for (const elf::Atom& atom : patch.fresh.atoms) {
+    if (atom.storage == elf::Storage::Bss) {
+      zeros += std::min<uint64_t>(atom.size, 2 * kMostZeros) + usable_alignment(atom);
+    }
+  }
+  return zeros;
+}
+
+void check_zeros(const format::Patch& patch, Report& report) {
+  if (count_zeros(patch) <= kMostZeros) {
+    return;
+  }
+  for (elf::AtomId id = 0; id < patch.fresh.atoms.size(); ++id) {
+    const elf::Atom& atom = patch.fresh.atoms[id];
+    if (atom.storage == elf::Storage::Bss && atom.size > kFewZeros) {
+      report.refuse("object-unsupported", patch.fresh.name_of(id),
+                    fmt::format("it has {} bytes; all new variables together may have {} MiB, "
+                                "since an image must lie within 2 GiB of its target",
+                                atom.size, kMostZeros >> 20));
+    }
+  }
+}
 
 class Planner {
  public:
@@ -162,8 +193,9 @@ class Planner {
     out_.base = base;
     out_.slots = count_slots(patch);
     out_.atoms.resize(patch.fresh.atoms.size());
+    const uint64_t zeros = count_zeros(patch);
     for (const elf::Atom& atom : patch.fresh.atoms) {
-      out_.part_of.push_back(choose_part(atom));
+      out_.part_of.push_back(choose_part(atom, zeros > kFewZeros ? kZeros : kBss));
     }
   }
 
@@ -195,9 +227,22 @@ class Planner {
   void close_segment(LinkAddr start, uint32_t flags) {
     LinkAddr end = cursor_.take(0, kPageSize);
     if (end != start) {
-      out_.segments.push_back(
-          {start, end.value - start.value, FileOffset(start.value - out_.base.value), flags});
+      const uint64_t size = end.value - start.value;
+      out_.segments.push_back({start, size, out_.offset_of(start), size, flags});
     }
+  }
+  // What is too large (and refused) is not placed.
+  void place_zeros() {
+    const uint64_t zeros = count_zeros(patch_);
+    if (zeros <= kFewZeros || zeros > kMostZeros) {
+      return;
+    }
+    const LinkAddr start = here();
+    cursor_.allow(align_up(zeros, kPageSize));
+    place_atoms(kZeros);
+    close_segment(start, elf::kSegR | elf::kSegW);
+    out_.segments.back().file_size = 0;
+    out_.zeros = out_.segments.back().memory_size;
   }
   LinkAddr here() const { return cursor_.here(); }
   Layout& out() { return out_; }
@@ -275,6 +320,7 @@ Layout lay_out(const format::Patch& patch, LinkAddr base, uint64_t registry_size
   for (elf::AtomId id = 0; id < patch.fresh.atoms.size(); ++id) {
     check_atom(patch, id, report);
   }
+  check_zeros(patch, report);
   Planner planner(patch, base);
 
   LinkAddr start = base;
@@ -296,6 +342,8 @@ Layout lay_out(const format::Patch& patch, LinkAddr base, uint64_t registry_size
   start = planner.here();
   planner.place_atoms(kText);
   planner.close_segment(start, elf::kSegR | elf::kSegX);
+
+  planner.place_zeros();
 
   start = planner.here();
   const Slots& slots = planner.out().slots;

@@ -21,6 +21,7 @@ enum Part : uint8_t {
   kEhFrame,
   kRodata,  // R--, behind the ELF header
   kText,    // R-X
+  kZeros,   // RW-, not in the file
   kRegistry,
   kGot,
   kDataRelRo,
@@ -29,7 +30,7 @@ enum Part : uint8_t {
   kParts  // RW-
 };
 constexpr bool is_writable(Part part) {
-  return part >= kRegistry;
+  return part >= kZeros;
 }
 
 struct Area {
@@ -56,7 +57,12 @@ struct Layout {
   LinkAddr veneers;                    // start of them, in kText
   std::vector<ImageSegment> segments;  // those that are not empty
   LinkRange range;
+  uint64_t zeros = 0;  // bytes of the segment that the file does not hold
 
+  FileOffset offset_of(LinkAddr address) const {
+    const bool behind = address >= parts[kRegistry].address;
+    return FileOffset(address.value - base.value - (behind ? zeros : 0));
+  }
   LinkAddr slot(elf::AtomSymbolId symbol) const {
     return parts[kGot].address + slots.word_of.at(symbol) * kSlotSize;
   }

@@ -66,7 +66,9 @@ class Relocator {
       const elf::Atom& atom = patch_.fresh.atoms[id_];
       part_ = layout_.part_of[id_];
       at_ = layout_.atoms[id_].value - layout_.parts[part_].address.value;
-      store_bytes(out_.parts[part_], at_, atom.bytes);
+      if (elf::has_bytes(atom.storage)) {
+        store_bytes(out_.parts[part_], at_, atom.bytes);
+      }
       for (const elf::Ref& ref : atom.refs) {
         relocate(atom, ref);
       }

@@ -72,7 +72,7 @@ class Loaded {
       if (got != at) {
         throw std::runtime_error("mmap");
       }
-      std::copy_n(image_.file.begin() + static_cast<ptrdiff_t>(s.offset.value), s.memory_size, at);
+      std::copy_n(image_.file.begin() + static_cast<ptrdiff_t>(s.offset.value), s.file_size, at);
     }
     for (const Fill& fill : image_.fills) {
       uint64_t value = bias(fill.address).value;

@@ -123,6 +123,21 @@ size_t jump_over(const Snapshot& before, const Snapshot& after, uint64_t start,
   return std::string::npos;
 }
 
+// Whether `at` is in a jmp rel8 that leads to such a jump.
+bool is_short_jump(const Snapshot& before, const Snapshot& after, uint64_t start,
+                   const std::string& text, size_t at) {
+  for (size_t from = at == 0 ? 0 : at - 1; from <= at && from + 2 <= text.size(); ++from) {
+    if (static_cast<unsigned char>(text[from]) != 0xeb) {
+      continue;
+    }
+    const size_t to = from + 2 + static_cast<size_t>(static_cast<int8_t>(text[from + 1]));
+    if (to < text.size() && jump_over(before, after, start, text, to) == to) {
+      return true;
+    }
+  }
+  return false;
+}
+
 template <class Map>
 void compare_maps(const char* what, const Map& before, const Map& after, std::string& out) {
   for (const auto& [key, value] : before) {
@@ -230,6 +245,10 @@ std::string wrongly_applied(const Snapshot& before, const Snapshot& after, size_
         continue;
       }
       const size_t jump = jump_over(before, after, start, text, at);
+      if (jump == std::string::npos && is_short_jump(before, after, start, text, at)) {
+        ++at;
+        continue;
+      }
       if (jump == std::string::npos) {
         out += "changed byte that is no detour at " + hex_number(start + at) + "\n";
         break;

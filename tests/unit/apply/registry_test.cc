@@ -30,6 +30,12 @@ Registry sample() {
   d.new_code = {LiveAddr(0x10000), LiveAddr(0x10020)};
   d.old_code = {{LiveAddr(0x6000), LiveAddr(0x6040)}};
   r.detours.push_back(d);
+  d.function = "short";
+  d.at = d.entry = LiveAddr(0x7000);
+  d.saved = d.jump = Bytes(2, std::byte{0xeb});
+  d.island = RegistryDetour::Island{LiveAddr(0x7040), Bytes(5, std::byte{0x90}),
+                                    Bytes(5, std::byte{0xe9})};
+  r.detours.push_back(d);
   return r;
 }
 
@@ -42,6 +48,17 @@ TEST(Registry, RoundTrip) {
   EXPECT_EQ(encode_registry(*decoded), encode_registry(r));
   EXPECT_EQ(decoded->detours.front().new_code, r.detours.front().new_code);
   EXPECT_EQ(decoded->applied_at, 1001);
+  ASSERT_TRUE(decoded->detours.back().island);
+  EXPECT_EQ(decoded->detours.back().island->at, LiveAddr(0x7040));
+  EXPECT_EQ(decoded->detours.back().island->jump, r.detours.back().island->jump);
+}
+
+// Claim: an island is changed before the jump to it.
+TEST(Registry, IslandsComeFirst) {
+  const auto written = sample().detours.back().written();
+  ASSERT_EQ(written.size(), 2U);
+  EXPECT_EQ(written.front().at, LiveAddr(0x7040));
+  EXPECT_EQ(written.back().at, LiveAddr(0x7000));
 }
 
 // Claim: state and time of commit can be changed in place without breaking the checksum.
@@ -90,7 +107,7 @@ TEST(Registry, AbsurdCountIsRefused) {
   append(payload, uint32_t{0xffffffff});  // number of CVE ids
   Bytes bytes;
   append_text(bytes, "QPATCHRG");
-  append(bytes, uint32_t{1});
+  append(bytes, uint32_t{2});
   append(bytes, static_cast<uint32_t>(State::Applied));
   append(bytes, static_cast<uint64_t>(payload.size()));
   append(bytes,

@@ -113,5 +113,94 @@ TEST(Detour, OutOfReachIsRefused) {
   EXPECT_THAT(ids(report), ElementsAre("reloc-range"));
 }
 
+// xor %eax,%eax; ret, with another function right behind it.
+Bytes crowded() {
+  Bytes code = bytes_of({0x31, 0xc0, 0xc3});
+  code.resize(32, std::byte{0x55});
+  return code;
+}
+
+// Claim: a function of three bytes gets a jump of two to the nearest five spare bytes, on either side,
+// and these hold the long jump.
+TEST(ShortDetour, IslandNearby) {
+  const std::vector<Spare> spares = {{kEntry - 100, Bytes(20, std::byte{0xcc})},
+                                     {kEntry + 40, Bytes(8, std::byte{0x90})}};
+  auto d = plan_short_detour("f", kEntry, 3, crowded(), kNew, kEntry + 3, spares, {});
+  ASSERT_TRUE(d);
+  EXPECT_EQ(d->at, kEntry);
+  EXPECT_EQ(d->expected, bytes_of({0x31, 0xc0}));
+  EXPECT_EQ(d->jump, bytes_of({0xeb, 38}));
+  ASSERT_TRUE(d->island);
+  EXPECT_EQ(d->island->at, kEntry + 40);
+  EXPECT_EQ(d->island->expected, Bytes(5, std::byte{0x90}));
+  EXPECT_EQ(d->island->jump, encode_jump(kEntry + 40, kNew));
+  d = plan_short_detour("f", kEntry, 3, crowded(), kNew, kEntry + 3, {spares.front()}, {});
+  ASSERT_TRUE(d && d->island);
+  EXPECT_EQ(d->island->at, kEntry - 85);
+  EXPECT_EQ(d->jump, bytes_of({0xeb, 0x100 - 87}));
+}
+
+// Claim: what is taken is not used twice, and no island lies where the short jump can't reach.
+TEST(ShortDetour, TakenOrTooFar) {
+  const std::vector<Spare> near = {{kEntry + 40, Bytes(8, std::byte{0x90})}};
+  EXPECT_FALSE(plan_short_detour("f", kEntry, 3, crowded(), kNew, kEntry + 3, near,
+                                 {{kEntry + 43, kEntry + 44}}));
+  auto d = plan_short_detour("f", kEntry, 3, crowded(), kNew, kEntry + 3, near,
+                             {{kEntry + 40, kEntry + 43}});
+  ASSERT_TRUE(d && d->island);
+  EXPECT_EQ(d->island->at, kEntry + 43);
+  EXPECT_FALSE(plan_short_detour("f", kEntry, 3, crowded(), kNew, kEntry + 3,
+                                 {{kEntry + 130, Bytes(5, std::byte{0x90})}}, {}));
+  EXPECT_FALSE(plan_short_detour("f", kEntry, 3, crowded(), kNew, kEntry + 3,
+                                 {{kEntry - 131, Bytes(5, std::byte{0x90})}}, {}));
+  EXPECT_TRUE(plan_short_detour("f", kEntry, 3, crowded(), kNew, kEntry + 3,
+                                {{kEntry + 129, Bytes(5, std::byte{0x90})}}, {}));
+}
+
+// Claim: a function of one byte has no room for two, and a symbol inside them is a way in.
+TEST(ShortDetour, NoRoomForTwoBytes) {
+  const std::vector<Spare> near = {{kEntry + 40, Bytes(8, std::byte{0x90})}};
+  EXPECT_FALSE(plan_short_detour("f", kEntry, 1, crowded(), kNew, kEntry + 1, near, {}));
+  EXPECT_FALSE(plan_short_detour("f", kEntry, 3, crowded(), kNew, kEntry + 1, near, {}));
+}
+
+// Claim: of several functions, those with room of their own come first; then each gets its own
+// island, and the one that gets none is refused as too short.
+TEST(ShortDetour, SeveralFunctions) {
+  format::Patch patch;
+  Image image;
+  Bytes text(64, std::byte{0x55});
+  for (const auto& [name, at] : {std::pair{"a", 0}, {"b", 3}, {"c", 6}, {"long", 9}}) {
+    const LinkAddr entry = kEntry + static_cast<uint64_t>(at);
+    patch.replaced.push_back({.name = name, .entry = entry, .ranges = {{entry, entry + 3}}});
+    image.new_functions.push_back({name, {kNew, kNew + 16}, 0});
+  }
+  // Behind `long` are 14 bytes of padding, of which it needs two itself.
+  std::fill(text.begin() + 12, text.begin() + 26, std::byte{0xcc});
+  const TargetText target{
+      [&](LinkAddr at, size_t) { return copy(ByteView(text).subspan((at - kEntry))); },
+      [](LinkAddr at, uint64_t size) { return at + (size == 3 && at >= kEntry + 9 ? 30 : 3); },
+      [&](LinkAddr, uint64_t) {
+        return std::vector<Spare>{{kEntry + 12, Bytes(14, std::byte{0xcc})}};
+      }};
+  Report report;
+  const std::vector<Detour> all = plan_detours(patch, image, target, {}, report);
+  EXPECT_THAT(ids(report), ElementsAre("function-short"));
+  ASSERT_EQ(all.size(), 3U);
+  EXPECT_EQ(all[0].island->at, kEntry + 14);
+  EXPECT_EQ(all[1].island->at, kEntry + 19);
+  EXPECT_EQ(report.refusals().front().where, "c");
+  EXPECT_FALSE(all[2].island);
+  for (const Detour& a : all) {
+    for (const Detour& b : all) {
+      for (const LinkRange x : overwritten_by(a)) {
+        for (const LinkRange y : overwritten_by(b)) {
+          EXPECT_TRUE(&a == &b || !x.overlaps(y)) << a.function << " " << b.function;
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace qp::link

@@ -1,0 +1,14 @@
+// The jumps at the entries of the replaced functions of a process.
+#pragma once
+
+#include "apply/plan.h"
+#include "match/proof.h"
+
+namespace qp::apply {
+
+// Fills `detours`, `old_code`, `starts` and `unsafe` of a plan whose image is linked. Findings:
+// function-short, reloc-range, call-at-entry.
+void plan_detours(const proc::Process& process, const match::Target& target,
+                  const format::Patch& patch, Plan& plan, Report& report);
+
+}  // namespace qp::apply
