@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <set>
+
 #include "base/error.h"
 #include "patch_builder.h"
 
@@ -404,6 +406,43 @@ TEST(Relocation, UnknownTypeIsRefused) {
   auto d = b.data("d", Bytes(8));
   b.ref(d, 0, static_cast<RelocType>(250), b.bound("counter", 0x4010));
   EXPECT_THAT(findings(b.patch, kBase), ElementsAre("reloc-unknown"));
+}
+
+// Claim: whatever type of relocation leads from code or data to whatever kind of symbol, it is linked or
+// refused with an id; nothing is left to chance.
+TEST(Relocation, EveryTypeToEveryKind) {
+  const std::set<std::string> known = {"reloc-unsupported", "reloc-unknown", "reloc-range",
+                                       "symbol-unbound", "tls-unsupported"};
+  const std::vector<elf::BindingKind> kinds = {
+      elf::BindingKind::Unbound,  elf::BindingKind::Address, elf::BindingKind::Import,
+      elf::BindingKind::TpOffset, elf::BindingKind::TlsSlot, elf::BindingKind::ModuleOffset,
+  };
+  size_t linked = 0;
+  for (const bool pie : {true, false}) {
+    for (uint32_t type = 0; type < 64; ++type) {
+      for (size_t kind = 0; kind < kinds.size() + 2; ++kind) {
+        for (const bool from_code : {true, false}) {
+          PatchBuilder b(pie);
+          const auto code = b.function("code", Bytes(16, std::byte{0x90}));
+          const auto data = b.data("data", Bytes(16));
+          elf::Binding binding;
+          binding.kind = kinds[kind % kinds.size()];
+          binding.address = LinkAddr(0x5000);
+          const auto to = kind == kinds.size()       ? code
+                          : kind == kinds.size() + 1 ? data
+                                                     : b.undefined("outside", binding);
+          b.ref(from_code ? code : data, 4, static_cast<RelocType>(type), to, 4);
+          Report report;
+          link_image(b.patch, LinkAddr(0x400000), 64, report);
+          linked += report.clean() ? 1 : 0;
+          for (const std::string& id : ids(report)) {
+            EXPECT_TRUE(known.contains(id)) << type << ": " << id;
+          }
+        }
+      }
+    }
+  }
+  EXPECT_GT(linked, 100U);
 }
 
 // Refusal: symbol-unbound
