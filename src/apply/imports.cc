@@ -150,6 +150,14 @@ std::optional<LiveAddr> ImportResolver::resolve(const elf::AtomSymbol& symbol,
     return std::nullopt;
   }
   const Definition& definition = *found.first;
+  // The patched program would have been linked with what it needs, not with what it opens.
+  const bool first_use = binding.got_slot.value == 0 && binding.stub.value == 0;
+  if (first_use && !target_.file->is_library() && !scope_.is_of_start(*definition.module)) {
+    report.refuse("import-missing", name,
+                  fmt::format("only {} defines it, which the program does not need but opened",
+                              definition.module->path));
+    return std::nullopt;
+  }
   if (definition.type == elf::SymbolType::Tls) {
     report.refuse("tls-unsupported", name,
                   fmt::format("it is a thread-local variable of {}", definition.module->path));

@@ -92,7 +92,8 @@ bool is_called(const proc::Module& module, const std::string& needed) {
 // Indexes of those in `loaded` that `module` needs.
 std::vector<size_t> needs_of(const proc::Module& module, const Modules& loaded) {
   std::vector<size_t> out;
-  for (const std::string& needed : module.file->needed()) {
+  for (const std::string& needed :
+       module.file ? module.file->needed() : std::vector<std::string>()) {
     auto it = std::find_if(loaded.begin(), loaded.end(),
                            [&](const proc::Module* m) { return is_called(*m, needed); });
     if (it != loaded.end()) {
@@ -164,9 +165,6 @@ Scope::Scope(const proc::Process& process, const std::vector<proc::Module>& modu
   if (all_.empty()) {  // no link map (static, or not started yet): the executable alone
     all_.push_back(&modules.front());
   }
-  if (!library_) {
-    return;
-  }
   // The front grows with each module that it takes in.
   size_t front = 1;
   for (size_t i = 0; i < front; ++i) {
@@ -175,13 +173,17 @@ Scope::Scope(const proc::Process& process, const std::vector<proc::Module>& modu
     }
   }
   global_.assign(all_.begin(), all_.begin() + static_cast<std::ptrdiff_t>(front));
-  if (has_target() && !has(global_, target_)) {
+  if (library_ && has_target() && !has(global_, target_)) {
     own_ = closure_of(target_, all_);
   }
 }
 
 bool Scope::has_target() const {
   return has(all_, target_);
+}
+
+bool Scope::is_of_start(const proc::Module& module) const {
+  return has(global_, &module);
 }
 
 Scope::Found Scope::find(const std::string& name, const std::string& version) const {

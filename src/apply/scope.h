@@ -40,6 +40,8 @@ class Scope {
   };
   // The first definition, as ld.so would find it for the target.
   Found find(const std::string& name, const std::string& version) const;
+  // Was loaded because the program or a library of it needs it, not by dlopen().
+  bool is_of_start(const proc::Module& module) const;
 
  private:
   const proc::Module* target_;

@@ -1,7 +1,12 @@
 // A function that is alone in its unit has nothing there that confirms its place: its callers are
 // in other units, and so are the functions that share its variables. New code can call a function
-// of the target that the unit never mentioned. With a symbol table both are a matter of names.
+// of the target that the unit never mentioned. With a symbol table both are mostly a matter of names.
 // Without one, the rest of the program knows: it was compiled with commands that the database has.
+//
+// A symbol table does not tell everything either. A global that is hidden, made local by a version
+// script, or not exported by mold's executables has a local entry, as statics of that name have. The
+// units that define it or refer to it know which one it is. Nothing may be left to ld.so here: where
+// the static linker found a symbol in the program, another module's of that name is a wrong one.
 //
 // So when something stays open, units are taken in whose source text mentions one of the globals in
 // question: those that the open unit defines, since their users know where they are, and those that
@@ -23,6 +28,7 @@
 #include "base/fd.h"
 #include "build/compile.h"
 #include "build/parallel.h"
+#include "match/candidates.h"
 #include "objdiff/merge.h"
 
 namespace qp::build {
@@ -33,6 +39,7 @@ namespace {
 
 constexpr size_t kMostUnits = 24;  // of one round
 constexpr int kRounds = 3;         // callers, their callers, and theirs
+constexpr uint32_t kFewest = 3;    // functions that show by their absence that a unit is not there
 
 bool is_global(const elf::AtomSymbol& symbol) {
   return symbol.bind != elf::SymbolBind::Local && !symbol.anonymous && !symbol.name.empty();
@@ -42,7 +49,17 @@ bool is_open(const Analysis& unit) {
   return unit.part_of_target && unit.before_match && !unit.report.clean();
 }
 
-// What new code refers to and the original does not mention.
+// True if neither an import nor a global entry says where the name leads, and it may be in the target.
+bool is_untold(const std::string& name, const match::SymbolMap& symbols) {
+  const auto entries = symbols.named(name);
+  return symbols.import_named(name) == nullptr &&
+         std::all_of(entries.begin(), entries.end(),
+                     [](auto* e) { return e->bind == elf::SymbolBind::Local; }) &&
+         !(entries.empty() && symbols.has_symtab());
+}
+
+// Of what new code refers to and the original does not mention: the names that the target does not
+// explain.
 std::set<std::string> new_names(const Analysis& unit, const TargetFile& target) {
   std::set<std::string> names, known;
   if (!unit.before_match || !unit.part_of_target) {
@@ -53,8 +70,7 @@ std::set<std::string> new_names(const Analysis& unit, const TargetFile& target) 
   }
   for (const elf::AtomSymbol& symbol : unit.diff->patched.symbols) {
     if (is_global(symbol) && !symbol.atom && known.count(symbol.name) == 0 &&
-        target.symbols.named(symbol.name).empty() &&
-        target.symbols.import_named(symbol.name) == nullptr) {
+        is_untold(symbol.name, target.symbols)) {
       names.insert(symbol.name);
     }
   }
@@ -76,8 +92,9 @@ class Globals {
   void learn(const elf::AtomGraph& graph, const std::vector<elf::Binding>& bindings) {
     for (elf::AtomSymbolId id = 0; id < bindings.size(); ++id) {
       const elf::Binding& binding = bindings[id];
-      if (!is_global(graph.symbols[id]) || (binding.kind != elf::BindingKind::Address &&
-                                            binding.kind != elf::BindingKind::TpOffset)) {
+      if (!is_global(graph.symbols[id]) || graph.symbols[id].type == elf::SymbolType::GnuIfunc ||
+          (binding.kind != elf::BindingKind::Address &&
+           binding.kind != elf::BindingKind::TpOffset)) {
         continue;
       }
       const auto [at, fresh] = known_.emplace(graph.symbols[id].name, binding);
@@ -87,24 +104,75 @@ class Globals {
       }
     }
   }
+  // New code of another unit defines it.
+  void add_new(const elf::AtomGraph& patched) { add_defined(patched, of_patch_); }
   bool knows(const std::string& name) const {
-    return known_.count(name) != 0 && doubtful_.count(name) == 0;
+    return of_patch_.count(name) != 0 || (known_.count(name) != 0 && doubtful_.count(name) == 0);
   }
-  // Finding: symbol-ambiguous, for names that new code of the unit wants.
-  void check(Analysis& unit, const std::set<std::string>& wanted) const {
-    for (const std::string& name : wanted) {
-      if (doubtful_.count(name) != 0) {
-        unit.report.refuse("symbol-ambiguous", name,
-                           "units of the compile database have it at different places of the "
-                           "target, which has lost its names");
+  // Takes part in the program, or may: what it defines is no other module's.
+  void define(const elf::AtomGraph& graph) {
+    for (const elf::AtomSymbol& symbol : graph.symbols) {
+      if (is_global(symbol) && symbol.atom) {
+        defined_in_.emplace(symbol.name, graph.source);
       }
     }
   }
-  KnownGlobals take() { return std::move(known_); }
+  // Entries of the target that are statics of a unit, and so nobody else's.
+  void learn_statics(const elf::AtomGraph& graph, const std::vector<elf::Binding>& bindings) {
+    for (elf::AtomSymbolId id = 0; id < bindings.size(); ++id) {
+      if (graph.symbols[id].bind == elf::SymbolBind::Local && graph.symbols[id].atom &&
+          bindings[id].kind == elf::BindingKind::Address) {
+        statics_.emplace(graph.symbols[id].name, bindings[id].address);
+      }
+    }
+  }
+  // Of names that new code of the unit wants: may ld.so look for them? Findings: symbol-ambiguous,
+  // symbol-missing. `unread`: number of units that mention the name and could not be asked.
+  void check(Analysis& unit, const std::string& name, const TargetFile& target, size_t unread) {
+    const auto entries = target.symbols.named(name);
+    std::vector<LinkAddr> places;
+    for (const match::MapEntry* entry : entries) {
+      if (statics_.count({name, entry->address}) == 0) {
+        places.push_back(entry->address);
+      }
+    }
+    if (doubtful_.count(name) != 0) {
+      unit.report.refuse("symbol-ambiguous", name,
+                         "units of the compile database have it at different places of the target");
+    } else if (const auto found = defined_in_.find(name); found != defined_in_.end()) {
+      unit.report.refuse(
+          "symbol-missing", name,
+          fmt::format("{} defines it, and nothing shows where it is in the target", found->second));
+    } else if (!places.empty()) {
+      unit.report.refuse(
+          "symbol-ambiguous", name,
+          fmt::format("the target has a local symbol of that name, {}; it can be a static of "
+                      "another file or a global that was kept local, and no unit of the compile "
+                      "database that was looked at tells",
+                      match::list_of(places, target.symbols)));
+    } else if (unread != 0) {
+      unit.report.refuse("symbol-missing", name,
+                         fmt::format("{} units of the compile database mention it and could not be "
+                                     "asked whether it is their own",
+                                     unread));
+    } else if (!entries.empty()) {
+      elf::Binding import;
+      import.kind = elf::BindingKind::Import;
+      known_.emplace(name, std::move(import));
+    }
+  }
+  // Of `names` only.
+  KnownGlobals take(const std::set<std::string>& names) {
+    std::erase_if(known_, [&](const auto& known) { return names.count(known.first) == 0; });
+    return std::move(known_);
+  }
 
  private:
   KnownGlobals known_;
+  std::set<std::string> of_patch_;
   std::set<std::string> doubtful_;
+  std::map<std::string, std::string> defined_in_;  // name → source
+  std::set<std::pair<std::string, LinkAddr>> statics_;
 };
 
 // Units with findings, or with a new name that nobody knows.
@@ -113,8 +181,9 @@ std::vector<Analysis*> find_open(std::vector<Analysis>& units, const TargetFile&
   std::vector<Analysis*> open;
   for (Analysis& unit : units) {
     const std::set<std::string> names = new_names(unit, target);
-    if (is_open(unit) || std::any_of(names.begin(), names.end(),
-                                     [&](const std::string& name) { return !known.knows(name); })) {
+    const bool unmatched = !target.symbols.has_symtab() && is_open(unit);
+    if (unmatched || std::any_of(names.begin(), names.end(),
+                                 [&](const std::string& name) { return !known.knows(name); })) {
       open.push_back(&unit);
     }
   }
@@ -147,12 +216,20 @@ std::string not_used(const fs::path& source, const Error& why) {
   return fmt::format("{} was not used to find symbols: {}", source.string(), why.what());
 }
 
-// The commands worth a compilation, those that mention most first.
-// `taken`: sources that need not be chosen; those that are chosen join them.
-std::vector<Replay> choose_commands(const ContextRequest& request,
-                                    const std::set<std::string>& names, std::set<fs::path>& taken,
-                                    std::vector<std::string>& warnings) {
-  std::vector<std::pair<size_t, const CompileCommand*>> ranked;
+size_t count_mentioning(const std::set<fs::path>& sources, const std::string& name) {
+  return static_cast<size_t>(std::count_if(sources.begin(), sources.end(), [&](const auto& source) {
+    return count_mentions(read_text(source), {name}) != 0;
+  }));
+}
+
+// Commands whose source mentions any of the names, those that mention most first; of the names in
+// `first` before all others. `taken`: sources that need not be looked at.
+std::vector<const CompileCommand*> find_mentions(const ContextRequest& request,
+                                                 const std::set<std::string>& names,
+                                                 const std::set<std::string>& first,
+                                                 const std::set<fs::path>& taken,
+                                                 std::vector<std::string>& warnings) {
+  std::vector<std::pair<std::pair<size_t, size_t>, const CompileCommand*>> ranked;
   for (const CompileCommand& command : request.commands) {
     std::error_code error;
     if (taken.count(command.file) != 0 || !command.problem.empty() ||
@@ -160,7 +237,9 @@ std::vector<Replay> choose_commands(const ContextRequest& request,
       continue;
     }
     try {
-      if (const size_t mentions = count_mentions(read_text(command.file), names); mentions != 0) {
+      const std::string text = read_text(command.file);
+      const std::pair mentions(count_mentions(text, first), count_mentions(text, names));
+      if (mentions.first + mentions.second != 0) {
         ranked.emplace_back(mentions, &command);
       }
     } catch (const Error& e) {  // it would have helped, no more
@@ -169,8 +248,20 @@ std::vector<Replay> choose_commands(const ContextRequest& request,
   }
   std::stable_sort(ranked.begin(), ranked.end(),
                    [](const auto& a, const auto& b) { return a.first > b.first; });
-  std::vector<Replay> chosen;
+  std::vector<const CompileCommand*> out;
+  out.reserve(ranked.size());
   for (const auto& [mentions, command] : ranked) {
+    out.push_back(command);
+  }
+  return out;
+}
+
+// The commands worth a compilation; their sources join those that are taken.
+std::vector<Replay> choose_commands(const std::vector<const CompileCommand*>& mentioning,
+                                    std::set<fs::path>& taken, std::set<fs::path>& unread,
+                                    std::vector<std::string>& warnings) {
+  std::vector<Replay> chosen;
+  for (const CompileCommand* command : mentioning) {
     if (chosen.size() == kMostUnits) {
       break;
     }
@@ -179,19 +270,30 @@ std::vector<Replay> choose_commands(const ContextRequest& request,
       Replay replay = make_replay(*command);
       if (!replay.lto) {
         chosen.push_back(std::move(replay));
+        continue;
       }
     } catch (const Error& e) {
       warnings.push_back(not_used(command->file, e));
     }
+    unread.insert(command->file);
   }
   return chosen;
 }
 
-std::vector<elf::AtomGraph> compile_context(const ContextRequest& request,
-                                            const std::vector<Replay>& chosen,
-                                            const TargetFile& target,
-                                            std::vector<std::string>& warnings) {
-  std::vector<std::optional<elf::AtomGraph>> graphs(chosen.size());
+// A unit taken in, and what it alone says about the target.
+struct ContextUnit {
+  elf::AtomGraph graph;
+  match::Matched matched;
+  bool fits() const { return matched.functions_fitting != 0; }
+  // With very few functions, none of which is found, it may be another version of them.
+  bool may_be_there() const { return fits() || matched.functions_tried < kFewest; }
+};
+
+std::vector<ContextUnit> compile_context(const ContextRequest& request,
+                                         const std::vector<Replay>& chosen,
+                                         const TargetFile& target, std::set<fs::path>& unread,
+                                         std::vector<std::string>& warnings) {
+  std::vector<std::optional<ContextUnit>> units(chosen.size());
   std::vector<std::string> failures(chosen.size());
   for_each_parallel(chosen.size(), request.jobs, [&](size_t i) {
     const TempDir directory("qpatch-context");
@@ -200,20 +302,23 @@ std::vector<elf::AtomGraph> compile_context(const ContextRequest& request,
       compile_object(chosen[i], request.original, object, "original");
       Report report;
       elf::AtomGraph graph = split_all({object}, report);
-      Report fits;
-      if (report.clean() &&
-          match::match(graph, {}, {}, target.view(), fits).functions_fitting != 0) {
-        graphs[i] = std::move(graph);
+      if (!report.clean()) {
+        throw Error("object-unsupported", "taking apart", object.string(),
+                    report.refusals().front().detail);
       }
+      Report alone;
+      match::Matched matched = match::match(graph, {}, {}, target.view(), alone);
+      units[i] = ContextUnit{std::move(graph), std::move(matched)};
     } catch (const Error& e) {
       failures[i] = not_used(chosen[i].source, e);
     }
   });
-  std::vector<elf::AtomGraph> out;
+  std::vector<ContextUnit> out;
   for (size_t i = 0; i < chosen.size(); ++i) {
-    if (graphs[i]) {
-      out.push_back(std::move(*graphs[i]));
-    } else if (!failures[i].empty()) {
+    if (units[i] && units[i]->may_be_there()) {
+      out.push_back(std::move(*units[i]));
+    } else if (!units[i]) {
+      unread.insert(chosen[i].source);
       warnings.push_back(failures[i]);
     }
   }
@@ -263,35 +368,45 @@ void match_together(Analysis& unit, const std::vector<elf::AtomGraph>& others,
 
 KnownGlobals match_in_context(std::vector<Analysis>& units, const TargetFile& target,
                               const ContextRequest& request, std::vector<std::string>& warnings) {
+  const bool has_names = target.symbols.has_symtab();
   Globals known;
-  if (target.symbols.has_symtab()) {
-    return {};
-  }
-  std::set<fs::path> taken;
+  std::set<fs::path> taken, unread;
   for (const Analysis& unit : units) {
     taken.insert(unit.unit->replay.source);
     if (unit.diff && unit.part_of_target) {
       known.learn(unit.diff->original, unit.matched.bindings);
+      known.learn_statics(unit.diff->original, unit.matched.bindings);
+      known.define(unit.diff->original);
+      known.add_new(unit.diff->patched);
     }
   }
   std::vector<elf::AtomGraph> context;
-  std::set<std::string> names;
+  std::set<std::string> names, wanted;
   for (int round = 0; round < kRounds; ++round) {
     const std::vector<Analysis*> open = find_open(units, target, known);
     if (open.empty()) {
       break;
     }
     for (const Analysis* unit : open) {
-      names.merge(new_names(*unit, target));
-      add_defined(unit->diff->original, names);
+      wanted.merge(new_names(*unit, target));
+      if (!has_names) {
+        add_defined(unit->diff->original, names);
+      }
     }
-    const std::vector<Replay> chosen = choose_commands(request, names, taken, warnings);
-    if (chosen.empty() && round != 0) {
+    const std::vector<Replay> chosen = choose_commands(
+        find_mentions(request, names, wanted, taken, warnings), taken, unread, warnings);
+    if (chosen.empty() && (round != 0 || has_names)) {
       break;
     }
-    for (elf::AtomGraph& graph : compile_context(request, chosen, target, warnings)) {
-      add_defined(graph, names);
-      context.push_back(std::move(graph));
+    for (ContextUnit& unit : compile_context(request, chosen, target, unread, warnings)) {
+      known.define(unit.graph);
+      if (has_names) {
+        known.learn(unit.graph, unit.matched.bindings);
+        known.learn_statics(unit.graph, unit.matched.bindings);
+      } else if (unit.fits()) {
+        add_defined(unit.graph, names);
+        context.push_back(std::move(unit.graph));
+      }
     }
     for (Analysis* unit : open) {
       std::vector<elf::AtomGraph> others = context;
@@ -300,13 +415,22 @@ KnownGlobals match_in_context(std::vector<Analysis>& units, const TargetFile& ta
           others.push_back(other.diff->original);
         }
       }
-      match_together(*unit, others, target, known);
+      if (!has_names) {
+        match_together(*unit, others, target, known);
+      }
     }
   }
   for (Analysis& unit : units) {
-    known.check(unit, new_names(unit, target));
+    for (const std::string& name : new_names(unit, target)) {
+      wanted.insert(name);
+      if (!known.knows(name)) {
+        size_t silent = find_mentions(request, {}, {name}, taken, warnings).size();
+        silent += count_mentioning(unread, name);
+        known.check(unit, name, target, silent);
+      }
+    }
   }
-  return known.take();
+  return known.take(wanted);
 }
 
 }  // namespace qp::build

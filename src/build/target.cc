@@ -132,10 +132,10 @@ bool is_part_of(const elf::AtomGraph& object, const match::SymbolMap& target) {
     }
     has_function = true;
     for (const match::MapEntry* entry : target.similar(symbol.name)) {
+      // A global can have become local, in whatever scope the linker likes.
       bool local = symbol.bind == elf::SymbolBind::Local;
-      bool here = local ? std::binary_search(scopes.begin(), scopes.end(), entry->scope)
-                        : entry->bind != elf::SymbolBind::Local && !scopes.empty();
-      if (here) {
+      if (local ? std::binary_search(scopes.begin(), scopes.end(), entry->scope)
+                : !scopes.empty()) {
         return true;
       }
     }

@@ -160,10 +160,10 @@ Binding bind_external(const AtomSymbol& symbol, const Target& target, Report& re
   std::vector<const MapEntry*> entries = target.symbols.named(symbol.name);
   std::erase_if(entries, [](const MapEntry* e) { return e->bind == elf::SymbolBind::Local; });
   if (entries.empty()) {
-    // A hidden global of another object: local in the linked program.
+    // A hidden global of another object is local in the linked program; what was imported is none.
     entries = target.symbols.named(symbol.name);
-    const ImportEntry* import = target.symbols.import_named(symbol.name);
-    if (import != nullptr || entries.size() != 1 || entries.front()->size == 0) {
+    std::erase_if(entries, [](const MapEntry* e) { return e->size == 0; });
+    if (target.symbols.import_named(symbol.name) != nullptr) {
       entries.clear();
     }
   }

@@ -1,4 +1,4 @@
-// Units that no diff touches, taken in because the target has no names.
+// Units that no diff touches, taken in because the target's names don't tell.
 #include <algorithm>
 
 #include "program.h"
@@ -17,6 +17,10 @@ constexpr const char* kStep =
 constexpr const char* kMain =
     "int sum(const char*), step(int), steps(void);\n"
     "int main(int c, char** v) { return sum(v[0]) + step(c) + steps(); }\n";
+
+constexpr const char* kSumWithStep =
+    "int step(int);\nint sum(const char* s) { int h = 7; while (*s) h = h * 31 + step(*s++) - "
+    "0x1234; return h; }\n";
 
 const elf::Binding& binding_of(const format::Patch& patch, const std::string& name) {
   for (size_t i = 0; i < patch.fresh.symbols.size(); ++i) {
@@ -42,14 +46,72 @@ TEST(Context, CallersInOtherUnits) {
 TEST(Context, AFunctionThatTheUnitNeverMentioned) {
   Program program{{"main.c", kMain}, {"sum.c", kSum}, {"step.c", kStep}};
   program.strip();
-  const format::Patch patch = program.patch(
-      {{"sum.c",
-        "int step(int);\nint sum(const char* s) { int h = 7; while (*s) h = h * 31 + step(*s++) - "
-        "0x1234; return h; }\n"}});
+  const format::Patch patch = program.patch({{"sum.c", kSumWithStep}});
   const elf::Binding& step = binding_of(patch, "step");
   EXPECT_EQ(step.kind, elf::BindingKind::Address);
   EXPECT_EQ(step.evidence, elf::Evidence::Proof);
   EXPECT_EQ(step.address, program.address("step"));
+}
+
+// Claim: a hidden global, which is local in the target's symbol table as statics are, is found by the
+// units that define or call it, and nothing is left to ld.so.
+TEST(Context, AGlobalThatTheLinkerMadeLocal) {
+  const std::string hidden = std::string("#pragma GCC visibility push(hidden)\n") + kStep;
+  for (const char* linker : {"bfd", "gold", "lld", "mold"}) {
+    Program program({{"main.c", kMain}, {"sum.c", kSum}, {"step.c", hidden.c_str()}},
+                    {"-Wl,--build-id", std::string("-fuse-ld=") + linker});
+    const format::Patch patch = program.patch({{"sum.c", kSumWithStep}});
+    const elf::Binding& step = binding_of(patch, "step");
+    EXPECT_EQ(step.kind, elf::BindingKind::Address) << linker;
+    EXPECT_EQ(step.address, program.address("step")) << linker;
+  }
+}
+
+// Claim: a static of another unit is not taken for a function of libc that has its name.
+TEST(Context, AStaticWithTheNameOfAnImport) {
+  const std::string other =
+      std::string("static __attribute__((noinline)) int getppid(int x) { return x * 3; }\n") +
+      "static int state = 3;\nint step(int x) { state = state * 0x5bd1 + getppid(x); return state; "
+      "}\nint steps(void) { return state ^ 0x777777; }\n";
+  Program program{{"main.c", kMain}, {"sum.c", kSum}, {"step.c", other.c_str()}};
+  const format::Patch patch = program.patch(
+      {{"sum.c",
+        "int getppid(void);\nint sum(const char* s) { int h = 7; while (*s) h = h * 31 + *s++ - "
+        "0x1234; return h + getppid(); }\n"}});
+  EXPECT_EQ(binding_of(patch, "getppid").kind, elf::BindingKind::Import);
+}
+
+// Claim: where nobody tells whether a local symbol is a static or a global, new code does not use it,
+// nor another module's.
+TEST(Context, ALocalSymbolThatNobodyExplains) {
+  const std::string hidden =
+      "#define JOIN(a, b) a##b\n#pragma GCC visibility push(hidden)\n"
+      "int JOIN(sp, are)(int x) { return x * 77 + 5; }\n" +
+      std::string(kStep);
+  Program program({{"main.c", kMain}, {"sum.c", kSum}, {"step.c", hidden.c_str()}},
+                  {"-Wl,--build-id", "-fuse-ld=lld"});
+  EXPECT_EQ(program.refusal({{"sum.c",
+                              "int spare(int);\nint sum(const char* s) { int h = 7; while (*s) h = "
+                              "h * 31 + spare(*s++) - 0x1234; return h; }\n"}}),
+            "symbol-ambiguous");
+}
+
+// Claim: in a target without names, what a unit of the database defines is not looked for in other
+// modules, although nothing shows where it is.
+TEST(Context, DefinedSomewhereInTheProgram) {
+  Program program{{"main.c", kMain},
+                  {"sum.c", kSum},
+                  {"step.c", kStep},
+                  {"level.c",
+                   "int verbose = 1;\n"
+                   "__attribute__((noinline)) int level(void) { return 10 + verbose; }\n"
+                   "int used(void) { return level(); }\n"}};
+  program.strip();
+  EXPECT_EQ(
+      program.refusal({{"sum.c",
+                        "int level(void);\nint sum(const char* s) { int h = 7; while (*s) h = "
+                        "h * 31 + *s++ - 0x1234; return h + level(); }\n"}}),
+      "symbol-missing");
 }
 
 // Claim: what the diff found wrong stays found, although new code names something unknown.
