@@ -77,6 +77,11 @@ const std::vector<RefusalKind>& all_refusals() {
        "Leave the initialiser as it is and set the value in code that runs (a hook, or a function "
        "that is called anyway).",
        ExitCode::Failure, false},
+      {"alias-changed", "a name leads to another function or variable than before",
+       "Callers in all units, and function pointers, go to the old one; there is no entry at which "
+       "they could be led elsewhere, since the old one has a name of its own.",
+       "Leave the alias as it is, and change the function that it leads to.", ExitCode::Failure,
+       false},
       {"variable-resized", "an existing variable has another size or alignment",
        "Its storage in the process can't grow; the new code would write behind it.",
        "Keep the old variable, and add a new one for the new part.", ExitCode::Failure, false},

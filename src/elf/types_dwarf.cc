@@ -16,6 +16,7 @@
 #include <dwarf.h>
 #include <elfutils/libdw.h>
 
+#include <algorithm>
 #include <optional>
 
 #include <fmt/format.h>
@@ -194,15 +195,13 @@ class LayoutReader {
     return t;
   }
 
+  // Values of an enumeration are constants, which have an entry of their own.
   std::string written_out(Dwarf_Die* die, int depth) {
     TypeLayout t = read_layout(die, depth);
     std::string out = t.kind + " {";
     for (const TypeMember& m : t.members) {
       out += fmt::format(" {} {}@{}", m.type, m.name, m.bit_offset);
       out += m.bit_size != 0 ? fmt::format(":{};", m.bit_size) : ";";
-    }
-    for (const auto& [name, value] : t.values) {
-      out += fmt::format(" {}={};", name, value);
     }
     return out + fmt::format(" }} of {}", t.size);
   }
@@ -276,6 +275,29 @@ class LayoutReader {
   uint64_t left_;
 };
 
+// Whether the variable lives as long as its thread or the process.
+bool has_static_storage(Dwarf_Die* variable) {
+  Dwarf_Attribute attribute;
+  Dwarf_Op* operations = nullptr;
+  size_t count = 0;
+  if (dwarf_attr_integrate(variable, DW_AT_location, &attribute) == nullptr ||
+      dwarf_getlocation(&attribute, &operations, &count) != 0) {
+    return false;
+  }
+  return std::any_of(operations, operations + count, [](const Dwarf_Op& operation) {
+    switch (operation.atom) {
+      case DW_OP_addr:
+      case DW_OP_addrx:
+      case DW_OP_GNU_addr_index:
+      case DW_OP_form_tls_address:
+      case DW_OP_GNU_push_tls_address:
+        return true;
+      default:
+        return false;
+    }
+  });
+}
+
 // What `type` is made of or leads to, down to the first type with an entry of its own.
 std::optional<Dwarf_Die> innermost(std::optional<Dwarf_Die> type) {
   for (int depth = 0; type && depth < kDeepest && kind_of(dwarf_tag(&*type)).empty(); ++depth) {
@@ -295,6 +317,9 @@ class Reader {
     }
     each_child(die, [&](Dwarf_Die* child) {
       int tag = dwarf_tag(child);
+      if (tag == DW_TAG_variable) {
+        add_variable(child, function);
+      }
       if (tag == DW_TAG_variable || tag == DW_TAG_formal_parameter) {
         if (auto type = innermost(type_of(child))) {
           auto name = names_.find(dwarf_dieoffset(&*type));
@@ -322,6 +347,9 @@ class Reader {
       if (!kind_of(tag).empty()) {
         if (!flag(child, DW_AT_declaration) && !name.empty()) {
           add(qualified, child);
+        }
+        if (tag == DW_TAG_enumeration_type && name.empty()) {
+          add_constants(scope, child);
         }
         read(child, name.empty() ? scope : qualified, depth + 1);
       } else if (tag == DW_TAG_typedef) {
@@ -351,6 +379,22 @@ class Reader {
       }
     }
     list.push_back(std::move(layout));
+  }
+
+  // Outside of functions all variables have static storage; a location says so inside.
+  void add_variable(Dwarf_Die* die, const std::string& function) {
+    const std::string name = own_name(die);
+    const bool declared = function.empty() && flag(die, DW_AT_declaration);
+    if (!name.empty() && (declared || has_static_storage(die))) {
+      out_.variables[function.empty() ? name : function + "::" + name].insert(
+          layouts_.type_text(type_of(die), 0));
+    }
+  }
+
+  void add_constants(const std::string& scope, Dwarf_Die* die) {
+    for (const auto& [name, value] : layouts_.read_layout(die, 0).values) {
+      out_.constants[scope.empty() ? name : scope + "::" + name] = value;
+    }
   }
 
   void add_prototype(const std::string& name, Dwarf_Die* die) {

@@ -35,6 +35,10 @@ struct TypeTable {
   std::map<std::string, std::vector<TypeLayout>> types;
   // Per type: functions with parameters or variables of it (or pointing to it), and variables.
   std::map<std::string, std::set<std::string>> users;
+  // Variables with static storage, declared or defined: their types. Static locals: "function::name".
+  std::map<std::string, std::set<std::string>> variables;
+  // Values of enumerations without a name.
+  std::map<std::string, int64_t> constants;
   // External functions that are defined here: "int (struct foo *, long)". C++: by linkage name.
   std::map<std::string, std::string> prototypes;
 };

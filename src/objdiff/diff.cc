@@ -131,6 +131,34 @@ void check_entries(const Sides& sides, const Diff& diff, Report& report) {
   }
 }
 
+// A name that leads elsewhere: an alias of another function now, or a name that became one. Whoever
+// calls it, in other units too, went to what it was; no entry is there that could be replaced.
+void check_names(const Sides& sides, const Correlation& correlation, Report& report) {
+  std::unordered_map<std::string_view, const elf::AtomSymbol*> before;
+  for (const elf::AtomSymbol& symbol : sides.original.graph.symbols) {
+    if (symbol.atom && symbol.bind != elf::SymbolBind::Local) {
+      before.emplace(symbol.name, &symbol);
+    }
+  }
+  for (const elf::AtomSymbol& symbol : sides.patched.graph.symbols) {
+    const auto found = before.find(symbol.name);
+    if (!symbol.atom || symbol.bind == elf::SymbolBind::Local || found == before.end()) {
+      continue;
+    }
+    const elf::AtomSymbol& old = *found->second;
+    const std::optional<AtomId> now = correlation.patched_of[*old.atom];
+    const bool elsewhere =
+        now ? *now != *symbol.atom : correlation.original_of[*symbol.atom].has_value();
+    const bool shifted = sides.original.atom(*old.atom).kind != elf::AtomKind::Function &&
+                         old.offset != symbol.offset;
+    if (elsewhere || shifted) {
+      report.refuse("alias-changed", symbol.name,
+                    fmt::format("it was {} and is {}", describe_atom(sides.original, *old.atom),
+                                describe_atom(sides.patched, *symbol.atom)));
+    }
+  }
+}
+
 // Private data has no identity; for those who read the Diff, its counterpart is one of equal
 // content.
 void pair_private(const Sides& sides, Contents& contents, Diff& diff) {
@@ -173,6 +201,7 @@ Diff diff(elf::AtomGraph original, elf::AtomGraph patched, Report& report) {
   pair_private(sides, contents, out);
   find_units(sides, correlation, contents, out);
   check_entries(sides, out, report);
+  check_names(sides, correlation, report);
   close_over(sides, correlation, contents, out, report);
   check_state(sides, correlation, contents, out, report);
   check_explained(out, report);

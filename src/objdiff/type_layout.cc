@@ -10,11 +10,17 @@
 // An enumeration may get new values: those that are stored keep their meaning. A sentinel behind
 // them that moves is a changed value and refused.
 //
+// A variable keeps its content, so it keeps its type, and the constants of an enumeration without a
+// name are stored somewhere as well. A variable that gets another name is another variable, which
+// starts anew; that can be meant and is a warning.
+//
 // A function that other units call must keep its prototype: they pass what the old one expected.
 
 #include "objdiff/type_layout.h"
 
 #include <algorithm>
+#include <iterator>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -117,6 +123,46 @@ std::string users_text(const elf::TypeTable& table, const std::string& type) {
   return out;
 }
 
+std::string one_of(const std::set<std::string>& types) {
+  return types.empty() ? "" : *types.begin();
+}
+
+void compare_variables(const elf::TypeTable& before, const elf::TypeTable& after, Report& report) {
+  std::set<std::string> gone;
+  for (const auto& [name, types] : before.variables) {
+    auto it = after.variables.find(name);
+    if (it == after.variables.end()) {
+      gone.insert(name);
+    } else if (!std::includes(it->second.begin(), it->second.end(), types.begin(), types.end())) {
+      report.refuse("type-layout", name,
+                    fmt::format("the variable was {} and is {}; what it holds stays", one_of(types),
+                                one_of(it->second)));
+    }
+  }
+  for (const auto& [name, types] : after.variables) {
+    if (before.variables.contains(name)) {
+      continue;
+    }
+    auto renamed = std::find_if(gone.begin(), gone.end(), [&](const std::string& old) {
+      return before.variables.at(old) == types;
+    });
+    if (renamed != gone.end()) {
+      report.warn(
+          fmt::format("{} is gone and {} of the same type is new: it does not get the value "
+                      "of the old one",
+                      *renamed, name));
+      gone.erase(renamed);
+    }
+  }
+  for (const auto& [name, value] : before.constants) {
+    auto it = after.constants.find(name);
+    if (it != after.constants.end() && it->second != value) {
+      report.refuse("type-layout", name,
+                    fmt::format("the value {} is {}, not {}", name, it->second, value));
+    }
+  }
+}
+
 }  // namespace
 
 void compare_types(const elf::File& original, const elf::File& patched, Report& report) {
@@ -146,6 +192,7 @@ void compare_types(const elf::File& original, const elf::File& patched, Report& 
       }
     }
   }
+  compare_variables(before, after, report);
   for (const auto& [name, prototype] : before.prototypes) {
     auto it = after.prototypes.find(name);
     if (it != after.prototypes.end() && it->second != prototype) {

@@ -51,6 +51,15 @@ std::vector<Pair> state_pairs() {
     KEEP int three(int x) { return g1(x); })",
            "n += by", "n -= by", {"one", "two"}));
 
+  // Names that lead to another function or variable.
+  // Refusal: alias-changed
+  add(refusal("AliasRetargeted", R"(
+    int one(int x) { return g1(x) + 1; }
+    int two(int x) { return g1(x) + 2; }
+    int other(int x) __attribute__((alias("one")));
+    KEEP int user(int x) { return g2(x); })",
+              "alias(\"one\")", "alias(\"two\")", {}, {"alias-changed"}));
+
   // State.
   const std::string globals = R"(
     int counter = 5; static int hidden = 7; int zero; char *message = "text"; int list[4] = {1, 2, 3, 4};

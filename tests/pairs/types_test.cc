@@ -76,6 +76,55 @@ TEST(Types, MembersSwapped) {
             std::string::npos);
 }
 
+// Claim: what a variable holds stays, so another type is refused at equal size too: of a global, a
+// static local, a thread-local variable, a type without a name.
+TEST(Types, VariablesKeepTheirType) {
+  EXPECT_EQ(refused("int sum; int get(void) { return sum; }",
+                    "float sum; int get(void) { return (int)sum; }"),
+            "type-layout:sum: the variable was int and is float; what it holds stays\n");
+  EXPECT_EQ(refused("int get(int x) { static int sum; return sum += x; }",
+                    "int get(int x) { static float sum; return sum += x; }"),
+            "type-layout:get::sum: the variable was int and is float; what it holds stays\n");
+  EXPECT_EQ(refused("static __thread double sum; long get(long x) { return sum += x; }",
+                    "static __thread char *sum; long get(long x) { return (long)(sum += x); }"),
+            "type-layout:sum: the variable was double and is char *; what it holds stays\n");
+  EXPECT_EQ(
+      refused("static struct { int a; int b; } v; int get(int x) { v.b = x; return v.a++; }",
+              "static struct { int b; int a; } v; int get(int x) { v.b = x; return v.a++; }"),
+      "type-layout:v: the variable was struct { int a@0; int b@32; } of 8 and is struct { int "
+      "b@0; int a@32; } of 8; what it holds stays\n");
+}
+
+// Claim: automatic variables may change their type.
+TEST(Types, AutomaticVariablesMayChange) {
+  EXPECT_EQ(refused("int g(int *); int get(int x) { int sum = x; return g(&sum); }",
+                    "int g(int *); int get(int x) { long sum = x; return g((int *)&sum); }"),
+            "");
+}
+
+// Claim: values of an enumeration without a name are stored too.
+TEST(Types, ConstantsWithoutATag) {
+  const char* kGet = "int v; int get(void) { return v == RUN ? v : IDLE; }";
+  EXPECT_EQ(refused(std::string("enum { IDLE, RUN }; ") + kGet,
+                    std::string("enum { IDLE, PREPARE, RUN }; ") + kGet),
+            "type-layout:RUN: the value RUN is 2, not 1\n");
+  EXPECT_EQ(refused(std::string("enum { IDLE, RUN }; ") + kGet,
+                    std::string("enum { IDLE, RUN, STOP }; ") + kGet),
+            "");
+}
+
+// Claim: a static variable with another name is a new one, and that is said.
+TEST(Types, RenamedVariableIsAWarning) {
+  const Report report =
+      compared("static int total; int get(int x) { return total += x; }",
+               "static int sum; int get(int x) { return sum += x; }", {"gcc-12", {"-g"}});
+  EXPECT_TRUE(report.clean());
+  ASSERT_EQ(report.warnings().size(), 1u);
+  EXPECT_EQ(report.warnings()[0],
+            "total is gone and sum of the same type is new: it does not get the value of the old "
+            "one");
+}
+
 // Claim: a bit field that gets wider is refused.
 TEST(Types, BitFieldWider) {
   EXPECT_EQ(
