@@ -57,6 +57,12 @@ const std::vector<RefusalKind>& all_refusals() {
        "to replace in it.",
        "Give the program or library that contains the changed code with --target.",
        ExitCode::NoMatch, false},
+      {"source-not-compiled", "a source file of the diff is compiled by no command",
+       "What it changes would be missing in the patch, and the rest of the fix may rely on it.",
+       "Make the compile database complete (with all programs that the target needs). If the file "
+       "is "
+       "no part of the target (a test, another program), say so: --allow=source-not-compiled:NAME.",
+       ExitCode::Failure, true},
       {"definition-conflict", "a new global function or variable exists already",
        "Old code would go on using the one that is there, new code the new one: two functions, or "
        "two copies of a variable, under one name.",

@@ -31,7 +31,7 @@ struct Analysis {
   std::optional<objdiff::Diff> diff;
   Wanted wanted;
   match::Matched matched;
-  Report report;        // of the diff and of the match
+  Report report;  // of the diff and of the match
   // Of the diff alone; nullopt: there was no match, since the diff had findings or no change.
   std::optional<Report> before_match;
   std::string toolchain;

@@ -206,6 +206,11 @@ Result build(const Request& request, Report& report) {
   PatchedTree tree(request.patches, commands, result.warnings);
   TouchedUnits touched = find_touched_units(commands, tree, request.jobs, result.warnings);
   result.units = touched.skipped;
+  for (const std::string& source : touched.not_compiled) {
+    report.refuse("source-not-compiled", source,
+                  "the diff changes it, and no command of the compile database compiles it");
+  }
+  report.checkpoint();
 
   View original, patched;
   if (!touched.units.empty()) {

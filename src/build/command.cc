@@ -187,13 +187,13 @@ std::string include_directory(const std::string& word, const std::string& next) 
   return "";
 }
 
-bool has_extension_of_source(const fs::path& path) {
+}  // namespace
+
+bool is_source(const fs::path& path) {
   static const std::set<std::string> extensions = {".c",  ".cc", ".cpp", ".cxx", ".c++", ".C", ".i",
                                                    ".ii", ".s",  ".S",   ".sx",  ".m",   ".mm"};
   return extensions.contains(path.extension().string());
 }
-
-}  // namespace
 
 Replay make_replay(const CompileCommand& command) {
   auto unsupported = [&](const std::string& why) {
@@ -259,7 +259,7 @@ Replay make_replay(const CompileCommand& command) {
       fs::path path = (command.directory / word).lexically_normal();
       if (path == command.file) {
         has_source = true;
-      } else if (has_extension_of_source(path)) {
+      } else if (is_source(path)) {
         // One command for several sources: the entry is about one of them.
         out.arguments.pop_back();
       }

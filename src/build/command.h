@@ -24,6 +24,9 @@ struct Replay {
   std::filesystem::path object;  // that the recorded command wrote, absolute
 };
 
+// By its name: C, C++, Objective-C or assembly that a compiler takes, not a header.
+bool is_source(const std::filesystem::path& path);
+
 // Response files are expanded. Throws Error{command-unsupported} for a command that can't be
 // replayed.
 Replay make_replay(const CompileCommand& command);

@@ -58,25 +58,6 @@ bool is_untold(const std::string& name, const match::SymbolMap& symbols) {
          !(entries.empty() && symbols.has_symtab());
 }
 
-// Of what new code refers to and the original does not mention: the names that the target does not
-// explain.
-std::set<std::string> new_names(const Analysis& unit, const TargetFile& target) {
-  std::set<std::string> names, known;
-  if (!unit.before_match || !unit.part_of_target) {
-    return names;
-  }
-  for (const elf::AtomSymbol& symbol : unit.diff->original.symbols) {
-    known.insert(symbol.name);
-  }
-  for (const elf::AtomSymbol& symbol : unit.diff->patched.symbols) {
-    if (is_global(symbol) && !symbol.atom && known.count(symbol.name) == 0 &&
-        is_untold(symbol.name, target.symbols)) {
-      names.insert(symbol.name);
-    }
-  }
-  return names;
-}
-
 void add_defined(const elf::AtomGraph& graph, std::set<std::string>& names) {
   for (const elf::AtomSymbol& symbol : graph.symbols) {
     if (is_global(symbol) && symbol.atom) {
@@ -104,8 +85,34 @@ class Globals {
       }
     }
   }
-  // New code of another unit defines it.
-  void add_new(const elf::AtomGraph& patched) { add_defined(patched, of_patch_); }
+  // What the patched unit defines: new atoms are in the patch; a new name of something that stays is
+  // where that is.
+  void learn_new(const Analysis& unit) {
+    const objdiff::Diff& diff = *unit.diff;
+    std::set<std::string> before;
+    add_defined(diff.original, before);
+    for (const elf::AtomSymbol& symbol : diff.patched.symbols) {
+      if (!is_global(symbol) || !symbol.atom || before.count(symbol.name) != 0) {
+        continue;
+      }
+      const std::optional<elf::AtomId> original = diff.original_of[*symbol.atom];
+      if (!original) {
+        of_patch_.insert(symbol.name);
+        continue;
+      }
+      defined_in_.emplace(symbol.name, diff.patched.source);
+      new_aliases_.insert(symbol.name);
+      const elf::AtomSymbolId stands_for = diff.original.atoms[*original].symbol;
+      if (stands_for < unit.matched.bindings.size() &&
+          unit.matched.bindings[stands_for].kind == elf::BindingKind::Address) {
+        elf::Binding binding = unit.matched.bindings[stands_for];
+        binding.address += symbol.offset;
+        known_.emplace(symbol.name, std::move(binding));
+      }
+    }
+  }
+  // A name that the patched source gives to something that the target has.
+  bool is_new(const std::string& name) const { return new_aliases_.count(name) != 0; }
   bool knows(const std::string& name) const {
     return of_patch_.count(name) != 0 || (known_.count(name) != 0 && doubtful_.count(name) == 0);
   }
@@ -169,18 +176,38 @@ class Globals {
 
  private:
   KnownGlobals known_;
-  std::set<std::string> of_patch_;
+  std::set<std::string> of_patch_, new_aliases_;
   std::set<std::string> doubtful_;
   std::map<std::string, std::string> defined_in_;  // name → source
   std::set<std::pair<std::string, LinkAddr>> statics_;
 };
+
+// Of what new code refers to and the original does not mention: the names that the target does not
+// explain, or that a unit defines.
+std::set<std::string> new_names(const Analysis& unit, const TargetFile& target,
+                                const Globals& globals) {
+  std::set<std::string> names, known;
+  if (!unit.before_match || !unit.part_of_target) {
+    return names;
+  }
+  for (const elf::AtomSymbol& symbol : unit.diff->original.symbols) {
+    known.insert(symbol.name);
+  }
+  for (const elf::AtomSymbol& symbol : unit.diff->patched.symbols) {
+    if (is_global(symbol) && !symbol.atom && known.count(symbol.name) == 0 &&
+        (is_untold(symbol.name, target.symbols) || globals.is_new(symbol.name))) {
+      names.insert(symbol.name);
+    }
+  }
+  return names;
+}
 
 // Units with findings, or with a new name that nobody knows.
 std::vector<Analysis*> find_open(std::vector<Analysis>& units, const TargetFile& target,
                                  const Globals& known) {
   std::vector<Analysis*> open;
   for (Analysis& unit : units) {
-    const std::set<std::string> names = new_names(unit, target);
+    const std::set<std::string> names = new_names(unit, target, known);
     const bool unmatched = !target.symbols.has_symtab() && is_open(unit);
     if (unmatched || std::any_of(names.begin(), names.end(),
                                  [&](const std::string& name) { return !known.knows(name); })) {
@@ -377,7 +404,7 @@ KnownGlobals match_in_context(std::vector<Analysis>& units, const TargetFile& ta
       known.learn(unit.diff->original, unit.matched.bindings);
       known.learn_statics(unit.diff->original, unit.matched.bindings);
       known.define(unit.diff->original);
-      known.add_new(unit.diff->patched);
+      known.learn_new(unit);
     }
   }
   std::vector<elf::AtomGraph> context;
@@ -388,7 +415,7 @@ KnownGlobals match_in_context(std::vector<Analysis>& units, const TargetFile& ta
       break;
     }
     for (const Analysis* unit : open) {
-      wanted.merge(new_names(*unit, target));
+      wanted.merge(new_names(*unit, target, known));
       if (!has_names) {
         add_defined(unit->diff->original, names);
       }
@@ -421,7 +448,7 @@ KnownGlobals match_in_context(std::vector<Analysis>& units, const TargetFile& ta
     }
   }
   for (Analysis& unit : units) {
-    for (const std::string& name : new_names(unit, target)) {
+    for (const std::string& name : new_names(unit, target, known)) {
       wanted.insert(name);
       if (!known.knows(name)) {
         size_t silent = find_mentions(request, {}, {name}, taken, warnings).size();

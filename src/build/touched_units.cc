@@ -38,6 +38,27 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// What stands between the quotes of a linemarker: a quote and a backslash are escaped there (GCC
+// Internals, "Preprocessor Output"; libcpp escapes unprintable characters in octal, too).
+std::string unescape(std::string_view text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '\\' || i + 1 == text.size()) {
+      out += text[i];
+      continue;
+    }
+    size_t digits = 0;
+    unsigned value = 0;
+    while (digits < 3 && i + 1 + digits < text.size() && text[i + 1 + digits] >= '0' &&
+           text[i + 1 + digits] <= '7') {
+      value = value * 8 + static_cast<unsigned>(text[i + 1 + digits++] - '0');
+    }
+    out += digits != 0 ? static_cast<char>(value) : text[i + 1];
+    i += std::max<size_t>(digits, 1);
+  }
+  return out;
+}
+
 // The files that the linemarkers of a preprocessed text name ("# 1 \"lib/x.h\" 2").
 std::set<fs::path> files_read(std::string_view text, const fs::path& directory) {
   std::set<std::string_view> names;
@@ -52,7 +73,7 @@ std::set<fs::path> files_read(std::string_view text, const fs::path& directory) 
   }
   std::set<fs::path> out;
   for (std::string_view name : names) {
-    fs::path path = (directory / name).lexically_normal();
+    fs::path path = (directory / unescape(name)).lexically_normal();
     std::error_code error;
     fs::path real = fs::canonical(path, error);
     out.insert(error ? path : real);
@@ -63,9 +84,10 @@ std::set<fs::path> files_read(std::string_view text, const fs::path& directory) 
 struct Candidate {
   Replay replay;
   std::string recorded_file;
-  std::string reason;              // not empty: skipped
-  std::set<fs::path> reads;        // touched files that it reads
-  std::set<fs::path> precompiled;  // .gch files and directories that the compiler could take
+  std::string reason;                // not empty: skipped
+  std::set<fs::path> reads;          // touched files that it reads
+  std::set<fs::path> patched_reads;  // files that it reads if something is added or deleted
+  std::set<fs::path> precompiled;    // .gch files and directories that the compiler could take
 };
 
 // Beside what is read, and in the directories that are searched.
@@ -143,8 +165,9 @@ void examine(Candidate& unit, const PatchedTree& tree, const View& patched_view)
     return;
   }
   std::string patched = preprocess(unit.replay, patched_view, "patched");
+  unit.patched_reads = files_read(patched, unit.replay.directory);
   if (!patched_view.copy.empty()) {
-    for (const fs::path& path : files_read(patched, unit.replay.directory)) {
+    for (const fs::path& path : unit.patched_reads) {
       if (tree.find(path) != nullptr) {
         throw Error("mount-namespace", "can't show the patched files to the compiler of",
                     unit.replay.source.string(),
@@ -175,12 +198,16 @@ TouchedUnits find_touched_units(const std::vector<CompileCommand>& commands, Pat
   }
   IncludeGraph graph(tree.files());
   std::vector<Candidate> candidates;
+  std::set<fs::path> compiled;  // touched files that have a command of their own
   for (const CompileCommand& command : commands) {
     std::error_code error;
     fs::path real = fs::canonical(command.file, error);
     const PatchedFile* own = tree.find(command.file);
     if (own == nullptr && !error) {
       own = tree.find(real);
+    }
+    if (own != nullptr) {
+      compiled.insert(own->path);
     }
     if (own != nullptr && own->kind == PatchedFile::Kind::Deleted) {
       out.skipped.push_back({command.recorded_file, "the diff deletes it", false});
@@ -217,6 +244,7 @@ TouchedUnits find_touched_units(const std::vector<CompileCommand>& commands, Pat
   std::set<fs::path> read, precompiled;
   for (Candidate& unit : candidates) {
     read.insert(unit.reads.begin(), unit.reads.end());
+    read.insert(unit.patched_reads.begin(), unit.patched_reads.end());
     if (unit.reason.empty()) {
       precompiled.insert(unit.precompiled.begin(), unit.precompiled.end());
       out.units.push_back({std::move(unit.replay), unit.recorded_file});
@@ -228,7 +256,15 @@ TouchedUnits find_touched_units(const std::vector<CompileCommand>& commands, Pat
     out.hidden = hide(precompiled, tree, tree.patched_view());
   }
   for (const PatchedFile& file : tree.files()) {
-    if (file.kind == PatchedFile::Kind::Changed && !read.contains(file.path)) {
+    std::error_code error;
+    const fs::path real = fs::canonical(file.path, error);
+    if (file.kind == PatchedFile::Kind::Deleted || read.contains(file.path) ||
+        (!error && read.contains(real)) || compiled.contains(file.path)) {
+      continue;
+    }
+    if (is_source(file.path)) {
+      out.not_compiled.push_back(file.name);
+    } else if (file.kind == PatchedFile::Kind::Changed) {
       warnings.push_back(
           fmt::format("{}: no unit of the compile database reads it; its change has no effect here",
                       file.name));

@@ -20,9 +20,11 @@ struct TouchedUnits {
   std::vector<UnitResult> skipped;  // candidates whose text is the same, with the reason
   // Covers precompiled headers in both compilations: they hold the unpatched text.
   std::vector<BindMount> hidden;
+  // Sources that the diff changes or adds and that no unit is made of, as the diff names them.
+  std::vector<std::string> not_compiled;
 };
 
-// Touched files that no unit reads are named in `warnings`. Throws what the compiler's failures
+// Touched headers that no unit reads are named in `warnings`. Throws what the compiler's failures
 // throw.
 TouchedUnits find_touched_units(const std::vector<CompileCommand>& commands, PatchedTree& tree,
                                 int jobs, std::vector<std::string>& warnings);

@@ -286,6 +286,19 @@ TEST(Refuse, UnitMissing) {
   EXPECT_EQ(program.refusal({{"other.c", "int other(int x) { return x + 2; }\n"}}), "unit-missing");
 }
 
+// Refusal: source-not-compiled
+// Claim: a fix of which one file is compiled by nothing is no patch; the user can say that the file
+// does not belong to it.
+TEST(Refuse, SourceNotCompiled) {
+  Program program{{"main.c", kMain}, {"f.c", "int f(int x) { return x; }\n"}};
+  program.project().write("elsewhere.c", "int g;\n");
+  const std::map<std::string, std::string> change = {{"f.c", "int f(int x) { return x + 2; }\n"},
+                                                     {"elsewhere.c", "int g = 1;\n"}};
+  EXPECT_EQ(program.refusal(change), "source-not-compiled");
+  Report waived({"source-not-compiled:elsewhere.c"});
+  EXPECT_TRUE(program.build(change, waived).patch.has_value());
+}
+
 // Refusal: definition-conflict
 // Claim: refusal definition-conflict: a function that is moved from a unit which is not in the
 // patch.

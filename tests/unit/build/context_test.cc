@@ -81,6 +81,22 @@ TEST(Context, AStaticWithTheNameOfAnImport) {
   EXPECT_EQ(binding_of(patch, "getppid").kind, elf::BindingKind::Import);
 }
 
+// Claim: a new alias is where its function is, for other units of the patch as well.
+TEST(Context, ANewAliasUsedElsewhere) {
+  Program program{{"main.c", kMain}, {"sum.c", kSum}, {"step.c", kStep}};
+  const std::string alias = std::string(kStep) +
+                            "int pace(int x) __attribute__((alias(\"step\")));\n"
+                            "int more(void) { return state + 5; }\n";
+  const format::Patch patch = program.patch(
+      {{"step.c", alias},
+       {"sum.c",
+        "int pace(int), more(void);\nint sum(const char* s) { int h = 7; while (*s) h = h * 31 + "
+        "pace(*s++) - 0x1234; return h + more(); }\n"}});
+  const elf::Binding& pace = binding_of(patch, "pace");
+  EXPECT_EQ(pace.kind, elf::BindingKind::Address);
+  EXPECT_EQ(pace.address, program.address("step"));
+}
+
 // Claim: where nobody tells whether a local symbol is a static or a global, new code does not use it,
 // nor another module's.
 TEST(Context, ALocalSymbolThatNobodyExplains) {

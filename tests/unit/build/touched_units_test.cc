@@ -10,7 +10,8 @@ namespace {
 
 struct Found {
   std::string compiled;  // names, with spaces between
-  std::string skipped;   // "name: reason; "
+  std::vector<std::string> not_compiled;
+  std::string skipped;  // "name: reason; "
   std::vector<std::string> warnings;
 };
 
@@ -26,6 +27,7 @@ Found find(Project& project, const std::map<std::string, std::string>& changed) 
   for (const UnitResult& unit : units.skipped) {
     out.skipped += unit.source + ": " + unit.reason + "; ";
   }
+  out.not_compiled = units.not_compiled;
   EXPECT_EQ(project.fingerprint(), before);
   return out;
 }
@@ -38,6 +40,32 @@ TEST(TouchedUnits, SourceItself) {
   Found found = find(project, {{"a.c", "int a = 1;\n"}});
   EXPECT_EQ(found.compiled, "a.c");
   EXPECT_EQ(found.skipped, "");
+}
+
+// Claim: a source of the diff that nothing compiles is told, changed or added; one that another
+// source includes is compiled.
+TEST(TouchedUnits, SourcesThatNothingCompiles) {
+  Project project{{"a.c", "int a;\n#include \"part.c\"\n"},
+                  {"b.c", "int b;\n"},
+                  {"part.c", "int part;\n"},
+                  {"unused.h", "int u;\n"}};
+  project.add_command("a.c");
+  Found found = find(project, {{"a.c", "int a = 1;\n#include \"part.c\"\n#include \"more.c\"\n"},
+                               {"b.c", "int b = 1;\n"},
+                               {"part.c", "int part = 1;\n"},
+                               {"more.c", "int more;\n"},
+                               {"new.c", "int n;\n"},
+                               {"unused.h", "long u;\n"}});
+  EXPECT_EQ(found.compiled, "a.c");
+  EXPECT_EQ(found.not_compiled, (std::vector<std::string>{"b.c", "new.c"}));
+}
+
+// Claim: a name with a quote and a backslash in it is recognised in linemarkers.
+TEST(TouchedUnits, QuotesInNames) {
+  Project project{{"b \"x\\.c", "int b;\n"}};
+  project.add_command("b \"x\\.c");
+  Found found = find(project, {{"b \"x\\.c", "int b = 1;\n"}});
+  EXPECT_EQ(found.compiled, "b \"x\\.c");
 }
 
 // Claim: a header is followed to every unit that includes it, through other headers, in other
