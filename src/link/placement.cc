@@ -13,6 +13,9 @@
 // MiB, so there is nothing below it; its images come from the top of the low 2 GiB downwards, as
 // far from its heap as 32-bit absolute addresses allow.
 //
+// Where nothing of the grid is free, any page will do: the place is that process's own then, but it is a
+// place.
+//
 // Candidates are computed as live addresses, since link addresses below a PIE wrap around 0; in the
 // upper half of the address space there is no user memory, so 64 signed bits hold all of it.
 
@@ -77,6 +80,7 @@ std::vector<Span> find_blocked(const PlacementRequest& request) {
 class Search {
  public:
   Search(std::vector<Span> blocked, int64_t size) : blocked_(std::move(blocked)), size_(size) {}
+  void set_step(int64_t step) { step_ = step; }
 
   // First free place at or below `from` on the grid from, from − step, …; never below `lowest`.
   std::optional<int64_t> down(int64_t from, int64_t lowest) const {
@@ -87,7 +91,7 @@ class Search {
       }
       // The next place of the grid whose end is not above the obstacle's start.
       int64_t too_high = at + size_ - hit->start;
-      at -= (too_high + kStep - 1) / kStep * kStep;
+      at -= (too_high + step_ - 1) / step_ * step_;
     }
     return std::nullopt;
   }
@@ -100,7 +104,7 @@ class Search {
         return at;
       }
       int64_t too_low = hit->end - at;
-      at += (too_low + kStep - 1) / kStep * kStep;
+      at += (too_low + step_ - 1) / step_ * step_;
     }
     return std::nullopt;
   }
@@ -113,7 +117,7 @@ class Search {
   }
 
   std::vector<Span> blocked_;
-  int64_t size_;
+  int64_t size_, step_ = kStep;
 };
 
 }  // namespace
@@ -126,7 +130,7 @@ std::optional<LinkAddr> choose_place(const PlacementRequest& request) {
     return std::nullopt;
   }
   const auto size = static_cast<int64_t>(request.size);
-  const Search search(find_blocked(request), size);
+  Search search(find_blocked(request), size);
   // In reach: the two together span no more than kReach.
   const int64_t lowest = std::max(kLowest, target->end - kReach);
   const int64_t highest = std::min(kHighest, target->start + kReach);
@@ -149,6 +153,12 @@ std::optional<LinkAddr> choose_place(const PlacementRequest& request) {
     if (!place) {
       place = search.up(live(request.target.end + (kDistance + kStep - 1)), highest);
     }
+  }
+  if (!place) {
+    constexpr auto kPage = static_cast<int64_t>(kPageSize);
+    search.set_step(kPage);
+    const int64_t top = request.low_2g ? std::min(kLowTop, highest) : highest;
+    place = search.down((top - size) / kPage * kPage, lowest);
   }
   if (!place) {
     return std::nullopt;

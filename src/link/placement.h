@@ -19,8 +19,8 @@ struct PlacementRequest {
 
 // Deterministic in (target, size, low_2g) as far as the occupied ranges allow, so that processes of
 // one target get the same distance. Below a PIE (its heap grows above); for a non-PIE near the top
-// of the low 2 GiB. Every byte of the image is within ±2 GiB (less a guard of 1 MiB) of every byte
-// of the target. Nullopt: no room.
+// of the low 2 GiB; where all that is taken, in any gap. Every byte of the image is within ±2 GiB
+// (less a guard of 1 MiB) of every byte of the target. Nullopt: no room.
 std::optional<LinkAddr> choose_place(const PlacementRequest& request);
 
 }  // namespace qp::link

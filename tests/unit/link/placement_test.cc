@@ -103,6 +103,7 @@ TEST(Placement, NoRoom) {
   EXPECT_FALSE(choose_place(r));
   r = pie();
   r.target.end = LinkAddr(2 * kGiB);
+  r.occupied = {live(kBias.value, kBias.value + 2 * kGiB)};
   EXPECT_FALSE(choose_place(r));
 }
 
@@ -140,6 +141,30 @@ TEST(Placement, NeverAtTheBottom) {
   r.low_2g = true;
   r.size = kPageSize;
   EXPECT_FALSE(choose_place(r));
+}
+
+// Claim: the last gap that is large enough is found wherever it begins, above or below.
+TEST(Placement, OnlyOneGap) {
+  for (const uint64_t gap : {kBias.value - kGiB + 0x3000, kBias.value - 5 * kPageSize - 0x2000,
+                             kBias.value + kGiB + 0x7000}) {
+    PlacementRequest r = pie();
+    r.avoid.clear();
+    const uint64_t end = gap + r.size + 2 * kPageSize;
+    r.occupied = {live(kBias.value - 3 * kGiB, gap), live(end, kBias.value + 3 * kGiB)};
+    auto place = choose_place(r);
+    ASSERT_TRUE(place) << std::hex << gap;
+    EXPECT_EQ(kBias(*place).value, gap + kPageSize);
+    expect_good(r, *place);
+    r.size += kPageSize;
+    EXPECT_FALSE(choose_place(r));
+  }
+  PlacementRequest r = non_pie();
+  r.avoid.clear();
+  r.low_2g = true;
+  r.occupied = {live(0x10000, 0x70003000), live(0x70003000 + r.size + 2 * kPageSize, 4 * kGiB)};
+  auto place = choose_place(r);
+  ASSERT_TRUE(place);
+  EXPECT_EQ(place->value, 0x70004000U);
 }
 
 // Claim: whatever the neighbours are, a place that is found respects all of them.
