@@ -82,8 +82,8 @@ std::vector<LinkRange> written_by_others(const proc::Process& process, const pro
 
 // The code of a replaced function is where nobody may be; that of its detour nobody at all.
 void close_old_code(const proc::Process& process, const match::SymbolMap& symbols,
-                    const format::Replaced& f, const link::Detour& detour, Plan& plan,
-                    Report& report) {
+                    const format::Replaced& f, const link::Detour& detour, bool contexts,
+                    Plan& plan, Report& report) {
   const proc::Module& module = plan.module();
   std::vector<LiveRange> old_code;
   for (LinkRange r : f.ranges) {
@@ -101,7 +101,7 @@ void close_old_code(const proc::Process& process, const match::SymbolMap& symbol
     }
   }
   const LiveAddr at = module.bias(detour.at), entry = module.bias(f.entry);
-  if (makes_contexts(process) &&
+  if (contexts &&
       returns_into({at, at + detour.jump.size()}, entry, read_code(process, entry, kEntryCode))) {
     report.refuse("call-at-entry", f.name,
                   fmt::format("a call in its first bytes, at {:#x}, returns into the jump, and "
@@ -130,8 +130,10 @@ void plan_detours(const proc::Process& process, const match::Target& target,
       [&](LinkAddr jump, uint64_t size) { return find_spares(target, jump, size); }};
   plan.detours = link::plan_detours(patch, plan.image, text,
                                     written_by_others(process, plan.module()), report);
+  const bool contexts = makes_contexts(process);
   for (size_t i = 0; report.clean() && i < plan.detours.size(); ++i) {
-    close_old_code(process, target.symbols, patch.replaced[i], plan.detours[i], plan, report);
+    close_old_code(process, target.symbols, patch.replaced[i], plan.detours[i], contexts, plan,
+                   report);
   }
   plan.old_code = normalise(std::move(plan.old_code));
   plan.unsafe = normalise(std::move(plan.unsafe));

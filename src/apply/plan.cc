@@ -34,9 +34,10 @@ constexpr uint64_t kHeapRoom = uint64_t{64} << 20;  // brk may be placed 32 MiB 
 // code of it.
 bool was_moved(const proc::Process& process, const std::string& name) {
   const std::vector<proc::Mapping> mappings = process.mappings();
-  return std::any_of(mappings.begin(), mappings.end(), [&](const proc::Mapping& m) {
-    return m.inode != 0 && m.name.substr(m.name.rfind('/') + 1) == name;
-  });
+  return process.program() == name ||
+         std::any_of(mappings.begin(), mappings.end(), [&](const proc::Mapping& m) {
+           return m.inode != 0 && m.name.substr(m.name.rfind('/') + 1) == name;
+         });
 }
 
 // The module with the target's build-id; else one of its name, which then is another build.

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include "apply/undo.h"
+
 namespace qp::apply {
 namespace {
 
@@ -59,6 +61,14 @@ TEST(Registry, IslandsComeFirst) {
   ASSERT_EQ(written.size(), 2U);
   EXPECT_EQ(written.front().at, LiveAddr(0x7040));
   EXPECT_EQ(written.back().at, LiveAddr(0x7000));
+}
+
+// Claim: whoever stands on an island stands in the way of a revert, as in the image.
+TEST(Registry, IslandsAreClosedWithTheImage) {
+  const std::vector<LiveRange> closed = new_code_ranges(sample());
+  ASSERT_EQ(closed.size(), 2U);
+  EXPECT_EQ(closed[0], (LiveRange{LiveAddr(0x7040), LiveAddr(0x7045)}));
+  EXPECT_EQ(closed[1], sample().image);
 }
 
 // Claim: state and time of commit can be changed in place without breaking the checksum.
