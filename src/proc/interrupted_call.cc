@@ -5,7 +5,8 @@
 // are started again behind the stop without anybody noticing. But some answer EINTR as soon as they
 // were woken, whoever did it: the class that signal(7) calls "never restarted, regardless of
 // SA_RESTART": epoll_wait, sigtimedwait, semop, io_getevents, io_uring_enter, and sockets with
-// SO_RCVTIMEO or SO_SNDTIMEO. Many programs treat EINTR as a failure; some exit.
+// SO_RCVTIMEO or SO_SNDTIMEO; and select and ppoll, which count their timeout down in the caller's
+// memory, where that is read-only (Linux fs/select.c: poll_select_finish). Many programs treat EINTR as a failure; some exit.
 //
 // At the stop the thread has not left the kernel yet: rax is −EINTR and orig_rax still the number
 // of the call. (Outside a system call orig_rax is negative, so an old −4 in rax is not mistaken.)
@@ -44,14 +45,16 @@
 namespace qp::proc {
 namespace {
 
-constexpr std::array<long, 21> kNeverRestarted = {
+constexpr std::array<long, 24> kNeverRestarted = {
     // signal(7), "never restarted"
     SYS_epoll_wait, SYS_epoll_pwait, 441 /* epoll_pwait2 */, SYS_rt_sigtimedwait, SYS_semop,
     SYS_semtimedop, SYS_io_getevents, 426 /* io_uring_enter */,
     // with SO_RCVTIMEO
     SYS_accept, SYS_accept4, SYS_recvfrom, SYS_recvmsg, SYS_recvmmsg, SYS_read, SYS_readv,
     // with SO_SNDTIMEO
-    SYS_connect, SYS_sendto, SYS_sendmsg, SYS_sendmmsg, SYS_write, SYS_writev};
+    SYS_connect, SYS_sendto, SYS_sendmsg, SYS_sendmmsg, SYS_write, SYS_writev,
+    // with a timeout in memory that can't be written to
+    SYS_select, SYS_pselect6, SYS_ppoll};
 
 constexpr uint64_t bit(int signal) {
   return uint64_t{1} << (signal - 1);

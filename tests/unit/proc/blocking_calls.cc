@@ -1,4 +1,4 @@
-// The list of signal(7): calls that restart by themselves, calls that do through a restart block,
+// The lists of signal(7): calls that restart by themselves, calls that do through a restart block,
 // calls that never do. With and without timeouts. Timeouts of 60 s never pass in a test; those of
 // 1 or 2 s do, and then the time is looked at.
 
@@ -34,10 +34,6 @@ namespace {
 
 constexpr timespec kLong{.tv_sec = 60, .tv_nsec = 0};
 constexpr int kLongMs = 60'000;
-
-long result(long n) {
-  return n < 0 ? -errno : n;
-}
 
 struct Pipe {
   int ends[2];
@@ -186,6 +182,24 @@ void add_ipc(std::vector<BlockingCall>& out) {
                    ::msgsnd(queue->id, &message, 4, 0);
                  },
                  4});
+  auto full = std::make_shared<Queue>();
+  Message some;
+  size_t count = 0;
+  while (::msgsnd(full->id, &some, sizeof some.text, IPC_NOWAIT) == 0) {
+    ++count;
+  }
+  out.push_back({"msgsnd to a full queue", SYS_msgsnd,
+                 [=] {
+                   Message message;
+                   return result(::msgsnd(full->id, &message, sizeof message.text, 0));
+                 },
+                 [=](pid_t, pid_t) {
+                   Message message;
+                   for (size_t i = 0; i < count; ++i) {
+                     (void)!::msgrcv(full->id, &message, sizeof message.text, 0, IPC_NOWAIT);
+                   }
+                 },
+                 0});
 }
 
 void add_futexes(std::vector<BlockingCall>& out) {
@@ -202,6 +216,28 @@ void add_futexes(std::vector<BlockingCall>& out) {
                    },
                    0});
   }
+  auto several = std::make_shared<Shared<std::atomic<int>>>();
+  out.push_back(
+      {"futex_waitv", 449,
+       [=] {
+         futex_waitv wait{};
+         wait.uaddr = reinterpret_cast<uint64_t>(&**several);
+         wait.flags = FUTEX_32;
+         return result(::syscall(449, &wait, 1, 0, nullptr, 0));
+       },
+       [=](pid_t, pid_t) { ::syscall(SYS_futex, &**several, FUTEX_WAKE, 1, nullptr, nullptr, 0); },
+       0});
+  auto owned = std::make_shared<Shared<std::atomic<int>>>();
+  **owned = this_tid();
+  out.push_back({"futex with priority inheritance", SYS_futex,
+                 [=] {
+                   return result(
+                       ::syscall(SYS_futex, &**owned, FUTEX_LOCK_PI, 0, nullptr, nullptr, 0));
+                 },
+                 [=](pid_t, pid_t) {
+                   ::syscall(SYS_futex, &**owned, FUTEX_UNLOCK_PI, 0, nullptr, nullptr, 0);
+                 },
+                 0});
 }
 
 void add_signals(std::vector<BlockingCall>& out) {
@@ -212,6 +248,15 @@ void add_signals(std::vector<BlockingCall>& out) {
                    sigaddset(&set, SIGUSR2);
                    ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
                    return result(::sigtimedwait(&set, nullptr, &kLong));
+                 },
+                 [](pid_t pid, pid_t tid) { ::syscall(SYS_tgkill, pid, tid, SIGUSR2); }, SIGUSR2});
+  out.push_back({"sigwaitinfo", SYS_rt_sigtimedwait,
+                 [] {
+                   sigset_t set;
+                   sigemptyset(&set);
+                   sigaddset(&set, SIGUSR2);
+                   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+                   return result(::sigwaitinfo(&set, nullptr));
                  },
                  [](pid_t pid, pid_t tid) { ::syscall(SYS_tgkill, pid, tid, SIGUSR2); }, SIGUSR2});
   Finish with_handler = [](pid_t pid, pid_t tid) { ::syscall(SYS_tgkill, pid, tid, SIGUSR1); };
@@ -283,24 +328,33 @@ void add_timeouts(std::vector<BlockingCall>& out) {
 }
 
 void add_children(std::vector<BlockingCall>& out) {
-  Pipe pipe;
-  out.push_back({"wait4", SYS_wait4,
-                 [=] {
-                   pid_t child = ::fork();
-                   if (child == 0) {
-                     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-                     char c;
-                     (void)!::read(pipe.ends[0], &c, 1);
-                     ::_exit(0);
-                   }
-                   return ::waitpid(child, nullptr, 0) == child ? 0L : result(-1);
-                 },
-                 [=](pid_t, pid_t) { pipe.put(); }, 0});
+  for (bool by_id : {false, true}) {
+    Pipe pipe;
+    out.push_back({by_id ? "waitid" : "wait4", by_id ? SYS_waitid : SYS_wait4,
+                   [=] {
+                     pid_t child = ::fork();
+                     if (child == 0) {
+                       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+                       char c;
+                       (void)!::read(pipe.ends[0], &c, 1);
+                       ::_exit(0);
+                     }
+                     siginfo_t info;
+                     long got = by_id ? ::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED)
+                                      : ::waitpid(child, nullptr, 0) - child;
+                     return result(got);
+                   },
+                   [=](pid_t, pid_t) { pipe.put(); }, 0});
+  }
 }
 
 }  // namespace
 
 void ignore_signal(int) {}
+
+long result(long n) {
+  return n < 0 ? -errno : n;
+}
 
 std::vector<BlockingCall> blocking_calls() {
   std::vector<BlockingCall> out;
@@ -311,6 +365,9 @@ std::vector<BlockingCall> blocking_calls() {
   add_signals(out);
   add_timeouts(out);
   add_children(out);
+  add_file_calls(out);
+  add_socket_calls(out);
+  add_timed_calls(out);
   return out;
 }
 

@@ -15,12 +15,19 @@ struct BlockingCall {
   std::function<long()> body;                        // in the victim: result or −errno; blocks
   std::function<void(pid_t pid, pid_t tid)> finish;  // in the test; empty: ends by its timeout
   long expected = 0;
+  bool keeps_time = false;  // its timeout passes at the same time, interrupted or not
 };
 
 // Made before the victim is forked, since both use the same descriptors. Calls that this kernel
 // does not have are left out.
 std::vector<BlockingCall> blocking_calls();
 
+// Parts of it: on files, pipes, terminals and locks; on sockets; on everything else by its timeout.
+void add_file_calls(std::vector<BlockingCall>& out);
+void add_socket_calls(std::vector<BlockingCall>& out);
+void add_timed_calls(std::vector<BlockingCall>& out);
+
+long result(long n);      // of a libc function: itself, or −errno
 void ignore_signal(int);  // a handler that does nothing
 
 }  // namespace qp::test

@@ -128,7 +128,7 @@ TEST(Borrow, SleepingThreadEndsItsCall) {
     std::atomic<bool> returned = false;
     std::atomic<long> result = 0;
   };
-  Shared<std::array<Seen, 64>> slots;
+  Shared<std::array<Seen, 128>> slots;
   ASSERT_LE(calls.size(), slots->size());
   std::vector<std::unique_ptr<Victim>> victims;
   for (size_t i = 0; i < calls.size(); ++i) {

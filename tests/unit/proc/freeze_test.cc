@@ -364,7 +364,7 @@ TEST(Freeze, NoSystemCallIsInterrupted) {
     std::atomic<bool> returned = false;
     std::atomic<long> result = 0;
   };
-  Shared<std::array<Slot, 64>> slots;
+  Shared<std::array<Slot, 128>> slots;
   ASSERT_LE(calls.size(), slots->size());
   Victim victim([&](const auto& ready) {
     for (size_t i = 0; i < calls.size(); ++i) {
@@ -403,6 +403,41 @@ TEST(Freeze, NoSystemCallIsInterrupted) {
     }
     until([&] { return slot.returned.load(); }, calls[i].name + " ends");
     EXPECT_EQ(slot.result, calls[i].expected) << calls[i].name;
+  }
+  victim.expect_untouched();
+}
+
+// Claim: timeouts whose end the kernel knows pass while the process is frozen again and again, and
+// none passes early.
+TEST(Freeze, TimeoutsPassMeanwhile) {
+  std::vector<test::BlockingCall> calls;
+  test::add_timed_calls(calls);
+  struct Slot {
+    std::atomic<bool> returned = false;
+    std::atomic<long> result = 0;
+  };
+  Shared<std::array<Slot, 32>> slots;
+  ASSERT_LE(calls.size(), slots->size());
+  Victim victim([&](const auto& ready) {
+    for (size_t i = 0; i < calls.size(); ++i) {
+      std::thread([&, i] {
+        (*slots)[i].result = calls[i].body();
+        (*slots)[i].returned = true;
+        test::sleep_for_ever();
+      }).detach();
+    }
+    ready();
+    test::sleep_for_ever();
+  });
+  Process process = Process::open(victim.pid());
+  for (size_t i = 0; i < calls.size(); ++i) {
+    until(
+        [&] {
+          Frozen::freeze(process).thaw();
+          return (*slots)[i].returned.load();
+        },
+        calls[i].name + " ends");
+    EXPECT_EQ((*slots)[i].result, 0) << calls[i].name;
   }
   victim.expect_untouched();
 }

@@ -102,7 +102,7 @@ TEST(WayHome, OfASleepingThread) {
     std::atomic<bool> returned = false;
     std::atomic<long> result = 0;
   };
-  Shared<std::array<Seen, 64>> slots;
+  Shared<std::array<Seen, 128>> slots;
   ASSERT_LE(calls.size(), slots->size());
   std::mt19937 random(11);
   for (size_t i = 0; i < calls.size(); ++i) {
