@@ -17,6 +17,7 @@
 #include "apply/switch.h"
 #include "apply/undo.h"
 #include "base/fault.h"
+#include "proc/cgroup.h"
 
 namespace qp::apply {
 namespace {
@@ -177,6 +178,7 @@ Outcome apply(pid_t pid, const format::Patch& patch, const Options& options) {
   return guarded(pid, patch.id(), [&](const proc::Process& process, Outcome& outcome) {
     outcome = begin(process, patch);
     ProcessLock lock(process, options.timeout);
+    proc::demand_not_frozen(pid);
     if (is_applied(process, outcome.patch_id)) {
       outcome.verdict = Verdict::AlreadyApplied;
       return;
@@ -193,6 +195,7 @@ Outcome check(pid_t pid, const format::Patch& patch, const Options& options) {
   return guarded(pid, patch.id(), [&](const proc::Process& process, Outcome& outcome) {
     outcome = begin(process, patch);
     ProcessLock lock(process, options.timeout);
+    proc::demand_not_frozen(pid);
     if (is_applied(process, outcome.patch_id)) {
       outcome.verdict = Verdict::AlreadyApplied;
       return;

@@ -135,7 +135,7 @@ bool close_images(const proc::Process& process) {
   auto thread = proc::Borrowed::take(process);
   if (!thread) {
     throw Error("no-thread", "borrowing a thread of", std::to_string(process.pid()),
-                "none of its threads can run a system call for us now");
+                "none of its threads can run a system call for us now", ExitCode::Busy);
   }
   for (uint64_t fd : open) {
     thread->call(SYS_close, fd);

@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <optional>
 
 #include <fmt/format.h>
@@ -39,9 +40,28 @@ bool failed(int64_t result) {
   return result < 0 && result >= -4095;
 }
 
+// A limit of the process's own, as opposed to something wrong. Null: none.
+const char* limit_behind(int64_t error) {
+  switch (error) {
+    case ENOMEM:
+      return "the process may have no more memory (RLIMIT_AS, its control group) or no more "
+             "mappings (vm.max_map_count)";
+    case EAGAIN:
+      return "the process may lock no more memory (RLIMIT_MEMLOCK)";
+    case EMFILE:
+      return "the process may open no more files (RLIMIT_NOFILE)";
+    default:
+      return nullptr;
+  }
+}
+
 // Throws with the kernel's words if a system call of the borrowed thread failed.
 uint64_t demand(int64_t result, const char* what, const std::string& on) {
   if (failed(result)) {
+    if (const char* limit = limit_behind(-result)) {
+      throw Error("process-limit", fmt::format("{} in the process", what), on, limit,
+                  ExitCode::NoMatch);
+    }
     throw system_error(fmt::format("{} in the process", what), on, static_cast<int>(-result));
   }
   return static_cast<uint64_t>(result);
@@ -201,7 +221,7 @@ void map_image(const proc::Process& process, const Plan& plan, const Options& op
   auto thread = proc::Borrowed::take(process);
   if (!thread) {
     throw Error("no-thread", "borrowing a thread of", std::to_string(process.pid()),
-                "none of its threads can run a system call for us now");
+                "none of its threads can run a system call for us now", ExitCode::Busy);
   }
   fault_point("stage.borrowed");
   {

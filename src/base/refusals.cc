@@ -244,6 +244,27 @@ const std::vector<RefusalKind>& all_refusals() {
       {"seccomp", "a seccomp filter of the process would stop the system calls qpatch needs",
        "A borrowed thread has to map memory; the filter can kill the process for that.",
        "Run qpatch with CAP_SYS_ADMIN and without a filter of its own.", ExitCode::NoMatch, false},
+      {"process-limit", "the process is at a limit of its own",
+       "A patch needs a few pages of address space in the process and, for a moment, one file "
+       "descriptor. The process may not have more of them.",
+       "Raise the limit that is named (prlimit --pid), apply, and set it back.", ExitCode::NoMatch,
+       false},
+      {"cgroup-frozen", "the process is frozen by its control group",
+       "A frozen process runs nothing, not even the system calls that map a patch.",
+       "Thaw it first (docker unpause, systemctl thaw).", ExitCode::Busy, false},
+      {"unresponsive", "a thread does not stop",
+       "All threads have to stand still for a moment. One that waits in the kernel without "
+       "listening (a vfork that has not called exec yet, a disk that does not answer) can't be "
+       "stopped, and may run on at any time.",
+       "Try again with a longer --timeout; `ps -L -o tid,stat,wchan -p PID` shows what it waits "
+       "for.",
+       ExitCode::Busy, false},
+      {"no-thread", "no thread can run a system call for qpatch",
+       "A thread is borrowed to map the patch: one that is in user mode or sleeps in a call that "
+       "can be interrupted. All threads of the process are in calls that can't be, in 32-bit code, "
+       "or in restartable sequences.",
+       "Try again; `ps -L -o tid,stat,wchan -p PID` shows what its threads wait for.",
+       ExitCode::Busy, false},
   };
   return table;
 }

@@ -43,6 +43,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "proc/cgroup.h"
 #include "proc/code_search.h"
 #include "proc/interrupted_call.h"
 #include "proc/priority.h"
@@ -280,6 +281,7 @@ pid_t Borrowed::tid() const {
 
 std::optional<Borrowed> Borrowed::take(const Process& process) {
   pid_t pid = process.pid();
+  demand_not_frozen(pid);
   Stragglers::sweep(pid);
   const std::vector<Mapping> mappings = process.mappings();
   auto home_code = find_home_code(process, mappings);

@@ -15,7 +15,7 @@ class Borrowed {
  public:
   // Nullopt: the process or every suitable thread is gone, or none can be borrowed now. Throws
   // Error{traced}, Error{seccomp} (a filter or syscall user dispatch that can't be set aside),
-  // Error{system}. The other threads run on. `process` has to outlive this, and all calls come from
+  // Error{cgroup-frozen}, Error{system}. The other threads run on. `process` has to outlive this, and all calls come from
   // the thread of ours that took it (ptrace's rule).
   static std::optional<Borrowed> take(const Process& process);
   Borrowed(Borrowed&&) noexcept;

@@ -41,6 +41,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "proc/cgroup.h"
 #include "proc/interrupted_call.h"
 #include "proc/priority.h"
 #include "proc/procfs.h"
@@ -81,9 +82,12 @@ struct Task {
 
 Error unresponsive(pid_t pid, pid_t tid) {
   auto stat = read_task_stat(pid, tid);
+  auto cgroup = find_freezing_cgroup(pid);
   return Error("unresponsive", "can't stop", fmt::format("thread {} of process {}", tid, pid),
-               stat && stat->state == 'D' ? "it is in an uninterruptible system call (vfork, disk)"
-                                          : "it gets no processor time",
+               cgroup ? fmt::format("it is frozen by its control group {}", printable(*cgroup))
+               : stat && stat->state == 'D'
+                   ? "it is in an uninterruptible system call (vfork, disk)"
+                   : "it gets no processor time",
                ExitCode::Busy);
 }
 
