@@ -74,7 +74,8 @@ std::optional<std::vector<LiveRange>> scan_pages(int pagemap, LiveRange range) {
 
 Pagemap::Pagemap(const Process& process) {
   try {
-    file_ = open_file(fmt::format("/proc/{}/pagemap", process.pid()), O_RDONLY);
+    const pid_t tid = find_live_task(process.pid()).value_or(process.pid());
+    file_ = open_file(fmt::format("/proc/{}/task/{}/pagemap", process.pid(), tid), O_RDONLY);
   } catch (const Error&) {
     // resident() says so
   }
@@ -115,7 +116,8 @@ std::vector<LiveRange> Pagemap::resident(LiveRange range) const {
 
 // "RssAnon:      1234 kB" and "VmSwap:" of /proc/PID/status.
 std::optional<uint64_t> anonymous_memory(const Process& process) {
-  auto status = read_task_file(process.pid(), process.pid(), "status");
+  const auto tid = find_live_task(process.pid());
+  auto status = tid ? read_task_file(process.pid(), *tid, "status") : std::nullopt;
   if (!status) {
     return std::nullopt;
   }

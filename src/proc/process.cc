@@ -157,7 +157,7 @@ bool Process::same_mount_namespace() const {
 }
 
 std::filesystem::path executable_path(const Process& process) {
-  return fmt::format("/proc/{}/exe", process.pid());
+  return task_path(process.pid(), "exe");
 }
 
 std::vector<pid_t> all_processes() {

@@ -12,11 +12,21 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "proc/procfs.h"
 
 namespace qp::proc {
+namespace {
+
+// A dead leader has no descriptors any more; the process's other threads have.
+std::string descriptors(const Process& process) {
+  const pid_t tid = find_live_task(process.pid()).value_or(process.pid());
+  return fmt::format("/proc/{}/task/{}/fd", process.pid(), tid);
+}
+
+}  // namespace
 
 void write_remote_file(const Process& process, int fd, ByteView content) {
-  std::string path = fmt::format("/proc/{}/fd/{}", process.pid(), fd);
+  std::string path = fmt::format("{}/{}", descriptors(process), fd);
   Fd file = open_file(path, O_RDWR);
   size_t done = 0;
   while (done < content.size()) {
@@ -35,7 +45,7 @@ void write_remote_file(const Process& process, int fd, ByteView content) {
 std::vector<RemoteFile> remote_files(const Process& process) {
   std::vector<RemoteFile> out;
   std::error_code error;
-  std::filesystem::directory_iterator entries(fmt::format("/proc/{}/fd", process.pid()), error);
+  std::filesystem::directory_iterator entries(descriptors(process), error);
   for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error)) {
     std::error_code gone;
     std::string name = std::filesystem::read_symlink(entries->path(), gone).string();
