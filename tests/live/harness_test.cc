@@ -2,6 +2,7 @@
 // qpatch must not do, and demands that the harness sees it.
 
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -60,6 +61,15 @@ TEST_P(Harness, sees_a_stopped_process) {
   ASSERT_EQ(waitid(P_PID, static_cast<id_t>(victim().pid()), &info, WSTOPPED | WNOWAIT), 0);
   EXPECT_NE(left_behind(before, snapshot()), "");
   kill(victim().pid(), SIGCONT);
+}
+
+// Claim: a limit that was changed is seen.
+TEST_P(Harness, sees_a_changed_limit) {
+  prepare();
+  const Snapshot before = snapshot();
+  const rlimit limit{.rlim_cur = 4711, .rlim_max = 4712};
+  ASSERT_EQ(prlimit(victim().pid(), RLIMIT_NOFILE, &limit, nullptr), 0);
+  EXPECT_NE(left_behind(before, snapshot()), "");
 }
 
 // Claim: a victim that crashes is an exception that says so, not a hang.

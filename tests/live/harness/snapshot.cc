@@ -1,8 +1,8 @@
 // "The process can't tell that it was touched" (P4), "no byte outside the detours and the image is
 // changed" (P5) and "after a revert the code bytes are those from before" (P9) are promises about
 // everything, so the check must look at everything and not at what qpatch reports: all executable
-// pages of all modules byte by byte, all descriptors, the signal state of all threads, whether
-// someone still traces the process, and which mappings came and stayed.
+// pages of all modules byte by byte, all descriptors, the signal state of all threads, limits, timers
+// and rights, whether someone still traces the process, and which mappings came and stayed.
 //
 // Heap, stacks and anonymous data are the process's own business and change while it works; they
 // are left out. A thread may be born or die meanwhile only in victims that do so themselves.
@@ -11,11 +11,13 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <set>
 #include <sstream>
 
@@ -69,6 +71,53 @@ std::vector<MappedRange> read_mappings(const std::string& base) {
     mappings.push_back({start, end, rights, line.substr(static_cast<size_t>(name_at))});
   }
   return mappings;
+}
+
+// Where maps, mem and fd show something: a dead leader has none.
+std::string living_task(const std::string& base) {
+  for (const std::string& tid : entries(base + "task")) {
+    const std::string task = base + "task/" + tid + "/";
+    if (status_field(task + "status", "State").find("zombie") == std::string::npos) {
+      return task;
+    }
+  }
+  return base;
+}
+
+// What the kernel says of a process for as long as nobody changes it. Left out is what work
+// changes: memory in use, switches, signals on their way (they are compared per thread), threads.
+// FDSize is the room of the descriptor table, which grows for a descriptor that comes and goes.
+std::map<std::string, std::string> read_facts(const std::string& base) {
+  static const std::set<std::string> varying = {"State",
+                                                "TracerPid",
+                                                "FDSize",
+                                                "Threads",
+                                                "SigQ",
+                                                "SigPnd",
+                                                "ShdPnd",
+                                                "SigBlk",
+                                                "SigCgt",
+                                                "voluntary_ctxt_switches",
+                                                "nonvoluntary_ctxt_switches"};
+  std::map<std::string, std::string> facts;
+  std::ifstream status(base + "status");
+  for (std::string line; std::getline(status, line);) {
+    const std::string key = line.substr(0, line.find(':'));
+    const bool memory = key.starts_with("Vm") || key.starts_with("Rss") || key == "HugetlbPages";
+    if (!memory && varying.count(key) == 0) {
+      facts[key] = line;
+    }
+  }
+  for (const char* name : {"limits", "timers", "timerslack_ns", "personality", "coredump_filter",
+                           "oom_score_adj", "cgroup", "comm", "loginuid", "setgroups"}) {
+    std::ifstream in(base + name);
+    facts[name] = std::string(std::istreambuf_iterator<char>(in), {});
+  }
+  // The owner of these files is root when the process is not dumpable.
+  struct stat st {};
+  stat((base + "fd").c_str(), &st);
+  facts["owner"] = std::to_string(st.st_uid);
+  return facts;
 }
 
 std::string describe(const MappedRange& m) {
@@ -162,8 +211,10 @@ Snapshot take_snapshot(pid_t pid) {
   Snapshot s;
   s.state = status_field(base + "status", "State");
   s.tracer = std::atoi(status_field(base + "status", "TracerPid").c_str());
-  s.mappings = read_mappings(base);
-  const int memory = open((base + "mem").c_str(), O_RDONLY | O_CLOEXEC);
+  s.facts = read_facts(base);
+  const std::string living = living_task(base);
+  s.mappings = read_mappings(living);
+  const int memory = open((living + "mem").c_str(), O_RDONLY | O_CLOEXEC);
   for (const MappedRange& m : s.mappings) {
     if (m.rights.starts_with("r-x") && m.name.starts_with("/")) {
       std::string bytes(m.end - m.start, '\0');
@@ -173,9 +224,9 @@ Snapshot take_snapshot(pid_t pid) {
     }
   }
   close(memory);
-  for (const std::string& fd : entries(base + "fd")) {
+  for (const std::string& fd : entries(living + "fd")) {
     char target[4096];
-    const ssize_t size = readlink((base + "fd/" + fd).c_str(), target, sizeof target);
+    const ssize_t size = readlink((living + "fd/" + fd).c_str(), target, sizeof target);
     s.files[fd] = std::string(target, size > 0 ? static_cast<size_t>(size) : 0);
   }
   for (const std::string& tid : entries(base + "task")) {
@@ -199,6 +250,7 @@ std::string left_behind(const Snapshot& before, const Snapshot& after, bool kept
   }
   compare_maps("descriptor", before.files, after.files, out);
   compare_maps("thread", before.threads, after.threads, out);
+  compare_maps("fact", before.facts, after.facts, out);
   for (const auto& [start, bytes] : before.text) {
     const auto found = after.text.find(start);
     if (found == after.text.end()) {

@@ -22,6 +22,7 @@ struct Snapshot {
   std::map<uint64_t, std::string> text;        // bytes of each r-x mapping of a file, by start
   std::map<std::string, std::string> files;    // open descriptors: number -> what
   std::map<std::string, std::string> threads;  // tid -> signal masks, pending signals, handlers
+  std::map<std::string, std::string> facts;    // status, limits, timers …, but for what varies
   std::string state;                           // "S (sleeping)"
   int tracer = 0;
 };
