@@ -147,9 +147,14 @@ std::vector<Relocation> File::dynamic_relocations() const {
     if (plt && plt_size && *plt_size != 0) {
       add(dynamic.at(*plt, *plt_size, "DT_JMPREL"), "DT_JMPREL");
     }
-  } else if (const Section* plt = find_section(".rela.plt");
-             plt != nullptr && type_ != FileType::Relocatable) {
-    add(content(*plt), ".rela.plt");  // IRELATIVE of a static file: __rela_iplt_start
+  } else if (type_ != FileType::Relocatable) {
+    // IRELATIVE of a static file, from __rela_iplt_start on: .rela.plt with bfd and gold, .rela.dyn with
+    // lld and mold.
+    for (const Section& section : sections_) {
+      if (section.type == SectionType::Rela && section.has(kAlloc)) {
+        add(content(section), section.name);
+      }
+    }
   }
   return out;
 }

@@ -149,13 +149,16 @@ TEST(File, DynamicRelocations) {
 // Claim: a static program has no dynamic symbols, is known as static, and its IRELATIVE relocations
 // are found.
 TEST(File, StaticProgram) {
-  File file =
-      parse_compiled("int main(void) { return 0; }", {"gcc", "-static", "{in}", "-o", "{out}"});
-  EXPECT_TRUE(file.is_static());
-  EXPECT_TRUE(file.dynamic_symbols().empty());
-  auto relocations = file.dynamic_relocations();
-  ASSERT_FALSE(relocations.empty());
-  EXPECT_EQ(relocations[0].type, RelocType::IRelative);
+  for (const char* linker : {"-fuse-ld=bfd", "-fuse-ld=gold", "-fuse-ld=lld", "-fuse-ld=mold"}) {
+    SCOPED_TRACE(linker);
+    File file = parse_compiled("int main(void) { return 0; }",
+                               {"gcc", "-static", linker, "{in}", "-o", "{out}"});
+    EXPECT_TRUE(file.is_static());
+    EXPECT_TRUE(file.dynamic_symbols().empty());
+    auto relocations = file.dynamic_relocations();
+    ASSERT_FALSE(relocations.empty());
+    EXPECT_EQ(relocations[0].type, RelocType::IRelative);
+  }
 }
 
 // Claim: without section headers a program still has dynamic symbols with versions, and a build-id.
