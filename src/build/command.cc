@@ -187,6 +187,16 @@ std::string include_directory(const std::string& word, const std::string& next) 
   return "";
 }
 
+// Whether an option that is not followed may name files that are read: --include=F, -includeF,
+// -Wp,-include,F, -Xpreprocessor -include. Macros can contain any word.
+bool names_inputs(const std::string& word) {
+  const bool macro = word.starts_with("-D") || word.starts_with("-U");
+  return word.starts_with("-") && !macro &&
+         (word == "-Xpreprocessor" || word.find("include") != std::string::npos ||
+          word.find("imacros") != std::string::npos ||
+          (word.starts_with("-Wp,") && word.find("-I") != std::string::npos));
+}
+
 }  // namespace
 
 bool is_source(const fs::path& path) {
@@ -232,6 +242,7 @@ Replay make_replay(const CompileCommand& command) {
     }
     if (word.starts_with("-Wp,")) {
       if (std::string cleaned = clean_preprocessor_list(word); !cleaned.empty()) {
+        out.opaque_inputs |= names_inputs(cleaned);
         out.arguments.push_back(cleaned);
       }
       continue;
@@ -247,6 +258,8 @@ Replay make_replay(const CompileCommand& command) {
     }
     if ((word == "-include" || word == "-imacros") && !next.empty()) {
       out.forced_includes.push_back(next);
+    } else if (include_directory(word, next).empty() && names_inputs(word)) {
+      out.opaque_inputs = true;
     }
     out.arguments.push_back(word);
     if (contains(kWithValue, word)) {

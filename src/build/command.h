@@ -21,6 +21,7 @@ struct Replay {
   bool assembly = false;                                   // .s, .S
   bool needs_debug_info = true;                            // no -g, or less than types
   bool lto = false;
+  bool opaque_inputs = false;  // an option names files or directories in a way that is not followed
   std::filesystem::path object;  // that the recorded command wrote, absolute
 };
 

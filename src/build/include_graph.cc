@@ -5,7 +5,8 @@
 // The text does not say which branch of an #if is taken, and names are searched in many
 // directories (#include_next goes on searching): every line counts, and every directory that has
 // the name. That errs on the safe side. A computed include (`#include HEADER`) can't be followed,
-// so whoever reaches one is a candidate; so is whoever asks __has_include for a file that the diff
+// so whoever reaches one is a candidate (and so is a command with options that are not followed); so is
+// whoever asks __has_include for a file that the diff
 // adds or deletes. Names that are found nowhere, or in the compiler's own directories, lead
 // nowhere, unless a touched file has that name (it may be found by ways we don't know: -isysroot,
 // -iprefix, CPATH).
@@ -37,11 +38,35 @@ std::string literal_include(const std::string& argument) {
   return end == std::string::npos ? "" : argument.substr(1, end - 1);
 }
 
+// An #include that a backslash at the end of a line takes apart: "#inc\\" and "lude <x.h>".
+bool has_split_include(std::string_view content) {
+  for (size_t at = content.find("\\\n"); at != std::string_view::npos;
+       at = content.find("\\\n", at + 1)) {
+    const size_t start = content.rfind('\n', at) + 1;  // 0 if there is none
+    std::string_view line = content.substr(start, at - start);
+    line.remove_prefix(std::min(line.find_first_not_of(" \t"), line.size()));
+    if (!line.starts_with('#')) {
+      continue;
+    }
+    line.remove_prefix(std::min(line.find_first_not_of(" \t", 1), line.size()));
+    const size_t end = std::min(line.find_last_not_of(" \t") + 1, line.size());
+    if (std::string_view("include_next").starts_with(line.substr(0, end)) ||
+        std::string_view("import").starts_with(line.substr(0, end))) {
+      return true;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 IncludeGraph::IncludeGraph(const std::vector<PatchedFile>& touched) {
   for (const PatchedFile& file : touched) {
+    std::error_code error;
     touched_.insert(file.path);
+    if (const fs::path real = fs::canonical(file.path, error); !error) {
+      touched_.insert(real);  // the diff may name it through a link
+    }
     touched_names_.insert(file.path.filename().string());
     if (file.kind != PatchedFile::Kind::Changed) {
       coming_or_going_.insert(file.path.filename().string());
@@ -72,13 +97,16 @@ const IncludeGraph::Text& IncludeGraph::text_of(const fs::path& file) {
       out.includes.push_back(name);
     }
   }
-  // .incbin of an assembler text, also in asm(): a file by name that no preprocessor sees.
-  for (size_t at = content.find(".incbin"); at != std::string::npos;
-       at = content.find(".incbin", at + 1)) {
-    size_t open = content.find('"', at);
-    size_t end = open == std::string::npos ? open : content.find_first_of("\"\\\n", open + 1);
-    if (end != std::string::npos) {
-      out.includes.push_back(content.substr(open + 1, end - open - 1));
+  out.computed |= has_split_include(content);
+  // Of an assembler text, also in asm(): a file by name that no preprocessor sees.
+  for (const std::string_view directive : {".incbin", ".include"}) {
+    for (size_t at = content.find(directive); at != std::string::npos;
+         at = content.find(directive, at + 1)) {
+      size_t open = content.find('"', at);
+      size_t end = open == std::string::npos ? open : content.find_first_of("\"\\\n", open + 1);
+      if (end != std::string::npos) {
+        out.includes.push_back(content.substr(open + 1, end - open - 1));
+      }
     }
   }
   if (content.find("__has_include") != std::string::npos ||
@@ -173,6 +201,9 @@ bool IncludeGraph::reaches(const std::vector<fs::path>& from, const Directories&
 }
 
 bool IncludeGraph::may_include(const Replay& replay) {
+  if (replay.opaque_inputs) {
+    return true;
+  }
   std::vector<fs::path> from = {replay.source};
   for (const std::string& name : replay.forced_includes) {
     // -include is searched in the working directory first (GCC manual, "Preprocessor Options").

@@ -159,7 +159,8 @@ void examine(Candidate& unit, const PatchedTree& tree, const View& patched_view)
   }
   bool names_change = std::any_of(tree.files().begin(), tree.files().end(),
                                   [](auto& f) { return f.kind != PatchedFile::Kind::Changed; });
-  bool has_binary = original.find(".incbin") != std::string::npos;
+  bool has_binary = original.find(".incbin") != std::string::npos ||
+                    original.find(".include") != std::string::npos;
   if (unit.reads.empty() && !names_change && !has_binary) {
     unit.reason = "reads none of the changed files";
     return;

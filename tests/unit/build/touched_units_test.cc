@@ -60,6 +60,34 @@ TEST(TouchedUnits, SourcesThatNothingCompiles) {
   EXPECT_EQ(found.not_compiled, (std::vector<std::string>{"b.c", "new.c"}));
 }
 
+// Claim: a header is followed through options that are spelled in other ways, through an #include
+// that is taken apart, through .include of the assembler, and from a name through a link.
+TEST(TouchedUnits, HeaderIsFollowedThroughOddSpellings) {
+  Project project({{"joined.c", "int a;\n"},
+                   {"long.c", "int b;\n"},
+                   {"list.c", "int c;\n"},
+                   {"passed.c", "int d;\n"},
+                   {"split.c", "#inc\\\nlude \"include/h.h\"\n"},
+                   {"assembler.c", "__asm__(\".include \\\"../include/h.h\\\"\");\n"},
+                   {"neither.c", "int e;\n"},
+                   {"include/h.h", "\n"}});
+  project.add_command("joined.c", {"-include../include/h.h"});
+  project.add_command("long.c", {"--include=../include/h.h"});
+  project.add_command("list.c", {"-Wp,-include,../include/h.h"});
+  project.add_command("passed.c",
+                      {"-Xpreprocessor", "-include", "-Xpreprocessor", "../include/h.h"});
+  project.add_command("split.c");
+  project.add_command("assembler.c");
+  project.add_command("neither.c", {"-Wp,-D_FORTIFY_SOURCE=2", "-Dinclude=1"});
+  Found found = find(project, {{"include/h.h", "extern long h;\n"}});
+  EXPECT_EQ(found.compiled, "joined.c long.c list.c passed.c split.c assembler.c");
+
+  Project linked({{"a.c", "#include \"real/h.h\"\n"}, {"real/h.h", "\n"}});
+  linked.add_command("a.c");
+  std::filesystem::create_directory_symlink("real", linked.root() / "link");
+  EXPECT_EQ(find(linked, {{"link/h.h", "extern long h;\n"}}).compiled, "a.c");
+}
+
 // Claim: a name with a quote and a backslash in it is recognised in linemarkers.
 TEST(TouchedUnits, QuotesInNames) {
   Project project{{"b \"x\\.c", "int b;\n"}};
