@@ -18,13 +18,15 @@
 // Code that never returns is where a stack may end. It may also be left by longjmp or by a throw; so
 // what lies above its frame stays unexplained, and the caller of trace() has to look at it.
 //
-// Everything is bounded: instructions, depth of calls, pages that are read.
+// Everything is bounded: instructions, depth of calls, pages that are read. A walk takes milliseconds,
+// which no process may stand still for; so walks are kept (code_walk.h) and made beforehand.
 
 #include "unwind/code_walk.h"
 
 #include <algorithm>
 #include <array>
 #include <set>
+#include <unordered_map>
 #include <vector>
 
 #include <fmt/format.h>
@@ -52,6 +54,8 @@ class Walk {
  public:
   Walk(const MemoryReader& memory, const std::vector<CodeModule>& modules, WalkedCode& walked)
       : memory_(memory), modules_(modules), walked_(walked) {}
+
+  const auto& words() const { return words_; }
 
   Left leave(const FrameRegisters& registers, bool behind_call) {
     const LiveAddr pc(*registers.values[elf::kDwarfReturn]);
@@ -82,6 +86,8 @@ class Walk {
   }
 
  private:
+  using Seen = std::unordered_map<LiveAddr, FrameRegisters>;
+
   // What was found on the ways from one place.
   struct Ways {
     std::optional<FrameRegisters> found;
@@ -118,7 +124,7 @@ class Walk {
     constexpr uint64_t kDirect = 5;
     for (const uint64_t length :
          {kDirect, uint64_t{2}, uint64_t{3}, uint64_t{4}, uint64_t{6}, uint64_t{7}, uint64_t{8}}) {
-      const Bytes code = read(pc - length);
+      const ByteView code = read(pc - length);
       const auto call = insn::decode(code, 0);
       if (!call || !call->is_call || call->length != length) {
         continue;
@@ -131,7 +137,7 @@ class Walk {
 
   void follow(State first, bool until_return, Ways& ways) {
     std::vector<State> todo = {std::move(first)};
-    std::map<LiveAddr, FrameRegisters> seen;
+    Seen seen;
     while (!todo.empty() && !ways.disagree) {
       State state = std::move(todo.back());
       todo.pop_back();
@@ -144,7 +150,7 @@ class Walk {
   }
 
   // False: everything from here on is known.
-  bool join(std::map<LiveAddr, FrameRegisters>& seen, State& state, Ways& ways) {
+  bool join(Seen& seen, State& state, Ways& ways) {
     const auto [known, is_new] = seen.try_emplace(state.pc, state.registers);
     if (is_new) {
       return true;
@@ -174,7 +180,7 @@ class Walk {
 
   // One instruction. False: this way ends.
   bool step(State& state, std::vector<State>& todo, Ways& ways) {
-    const Bytes code = ++steps_ <= kMostSteps ? read(state.pc) : Bytes();
+    const ByteView code = ++steps_ <= kMostSteps ? read(state.pc) : ByteView();
     const auto instruction = insn::decode(code, 0);
     const auto effect = instruction ? insn::stack_effect(code, 0) : std::nullopt;
     if (!effect || !effect->known || !apply(*effect, state.registers)) {
@@ -259,10 +265,16 @@ class Walk {
   }
 
   // What lies there was saved before; what is stored on the way is not known.
-  std::optional<uint64_t> load_saved(uint64_t at) const {
+  std::optional<uint64_t> load_saved(uint64_t at) {
     return depth_ == 0 && at >= floor_ && !stored_.contains(align_down(at, 8))
-               ? find_word(memory_, LiveAddr(at))
+               ? read_word(LiveAddr(at))
                : std::nullopt;
+  }
+
+  std::optional<uint64_t> read_word(LiveAddr at) {
+    const auto word = find_word(memory_, at);
+    words_.emplace_back(at, word);
+    return word;
   }
 
   static bool comes_back(FrameRegisters& registers, Ways& ways) {
@@ -292,9 +304,8 @@ class Walk {
 
   // A stub of a PLT goes where its slot says; other jumps through memory or registers lead anywhere.
   bool enter(const insn::StackEffect& effect, State& state, Ways& ways) {
-    const auto to = effect.through
-                        ? find_word(memory_, state.pc + static_cast<uint64_t>(*effect.through))
-                        : std::nullopt;
+    const auto to = effect.through ? read_word(state.pc + static_cast<uint64_t>(*effect.through))
+                                   : std::nullopt;
     if (!to || find_module(modules_, LiveAddr(*to)) == nullptr) {
       ways.open = true;
       return false;
@@ -311,7 +322,7 @@ class Walk {
     }
     caller.values[elf::kDwarfRsp] = slot + 8;
     if (depth_ == 0) {
-      caller.values[elf::kDwarfReturn] = find_word(memory_, LiveAddr(slot));
+      caller.values[elf::kDwarfReturn] = read_word(LiveAddr(slot));
     }
     if (instruction.immediate.size != 0 || instruction.length > 2) {  // ret $n, iret
       ways.open = true;
@@ -324,14 +335,15 @@ class Walk {
     }
   }
 
-  // The bytes at `at`, enough for an instruction where there are so many. Empty: it is no code.
-  Bytes read(LiveAddr at) {
-    Bytes out;
+  // The bytes at `at`, enough for an instruction where there are so many, until the next read. Empty: it
+  // is no code.
+  ByteView read(LiveAddr at) {
+    spill_.clear();
     if (find_module(modules_, at) == nullptr) {
-      return out;
+      return spill_;
     }
-    while (out.size() < kLongestInstruction) {
-      const uint64_t here = at.value + out.size(), start = align_down(here, kPageSize);
+    while (spill_.size() < kLongestInstruction) {
+      const uint64_t here = at.value + spill_.size(), start = align_down(here, kPageSize);
       auto [page, is_new] = walked_.pages.try_emplace(start);
       if (is_new) {
         page->second.resize(kPageSize);
@@ -341,11 +353,13 @@ class Walk {
       if (offset >= page->second.size()) {
         break;
       }
-      append_bytes(out, ByteView(page->second)
-                            .subspan(offset, std::min<uint64_t>(kLongestInstruction - out.size(),
-                                                                page->second.size() - offset)));
+      const ByteView rest = ByteView(page->second).subspan(offset);
+      if (spill_.empty() && rest.size() >= kLongestInstruction) {
+        return rest.first(kLongestInstruction);
+      }
+      append_bytes(spill_, rest.first(std::min(kLongestInstruction - spill_.size(), rest.size())));
     }
-    return out;
+    return spill_;
   }
 
   const MemoryReader& memory_;
@@ -353,7 +367,9 @@ class Walk {
   WalkedCode& walked_;
   std::vector<LiveAddr> entries_;  // of the functions that are being looked at
   size_t depth_ = 0, steps_ = 0;
-  uint64_t floor_ = 0;         // the stack pointer where the walk began
+  uint64_t floor_ = 0;  // the stack pointer where the walk began
+  Bytes spill_;         // an instruction across pages
+  std::vector<std::pair<LiveAddr, std::optional<uint64_t>>> words_;  // that were read
   std::set<uint64_t> stored_;  // words of the stack that are written on some way
 };
 
@@ -361,7 +377,17 @@ class Walk {
 
 Left walk_to_return(const FrameRegisters& registers, bool behind_call, const MemoryReader& memory,
                     const std::vector<CodeModule>& modules, WalkedCode& walked) {
-  return Walk(memory, modules, walked).leave(registers, behind_call);
+  const WalkedCode::Question question{registers.values, behind_call};
+  const auto made = walked.walks.find(question);
+  if (made != walked.walks.end() &&
+      std::all_of(made->second.words.begin(), made->second.words.end(),
+                  [&](const auto& word) { return find_word(memory, word.first) == word.second; })) {
+    return made->second.left;
+  }
+  Walk walk(memory, modules, walked);
+  Left left = walk.leave(registers, behind_call);
+  walked.walks.insert_or_assign(question, WalkedCode::Made{walk.words(), left});
+  return left;
 }
 
 // The stack pointer is on the ucontext. Its registers: r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx,

@@ -2,8 +2,12 @@
 // unwind.
 #pragma once
 
+#include <array>
 #include <map>
+#include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "unwind/expression.h"
 #include "unwind/unwind.h"
@@ -24,6 +28,14 @@ struct Left {
 struct WalkedCode {
   std::map<uint64_t, Bytes> pages;          // by address; short where memory ends
   std::map<LiveAddr, Left::How> functions;  // by entry
+  // Walks that were made. The same registers give the same answer if the words that were read on
+  // the way are the same: a thread that sleeps is walked once, before it counts.
+  struct Made {
+    std::vector<std::pair<LiveAddr, std::optional<uint64_t>>> words;
+    Left left;
+  };
+  using Question = std::pair<std::array<std::optional<uint64_t>, elf::kDwarfRegisters>, bool>;
+  std::map<Question, Made> walks;
 };
 
 // `registers`: of the frame; its stack pointer and program counter are known. `behind_call`: the

@@ -32,6 +32,18 @@ constexpr const char* kFunctions = R"(
   jmp ends_in_ret
   finish ends_in_jump
   .balign 16, 0xcc
+  .globl without_record
+  .type without_record, @function
+without_record:
+  nop
+  nop
+  nop
+  nop
+  nop
+  nop
+  ret
+  .size without_record, . - without_record
+  .balign 16, 0xcc
   begin runs_on
   xor %eax, %eax
   finish runs_on
@@ -71,7 +83,7 @@ bool has(const std::vector<Padding>& all, LinkAddr at, size_t size) {
 }
 
 // Claim: padding is found behind functions that end in a return or a jump, up to the next function; not
-// behind one that runs on or jumps there, nor in a function that begins with NOPs. Without names it
+// behind one that runs on or jumps there, nor in functions that begin with NOPs. Without names it
 // is the same.
 TEST(Padding, IsWhatNothingRunsInto) {
   Program program({{"functions.s", kFunctions}}, {});
@@ -83,8 +95,9 @@ TEST(Padding, IsWhatNothingRunsInto) {
     const std::vector<Padding> all = around(program, first);
     EXPECT_TRUE(has(all, first + 3, 13));
     EXPECT_TRUE(has(all, first + 18, 14));
+    EXPECT_EQ(has(all, first + 39, 9), !stripped);  // behind the function without a record
     for (const Padding& p : all) {
-      EXPECT_FALSE(p.at > first + 31 && p.at < *program.truth("main")) << p.at - first;
+      EXPECT_FALSE(p.at > first + 39 && p.at < *program.truth("main")) << p.at - first;
     }
   }
 }

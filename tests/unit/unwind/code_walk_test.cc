@@ -26,7 +26,8 @@ class Walked : public testing::Test {
   // mov %edi,%eax; mov $231,%eax; syscall: it ends the process.
   void put_exit(uint64_t part) { put(part, {0xb8, 0xe7, 0, 0, 0, 0x0f, 0x05}); }
   // Starts at `pc` with `words` on the stack.
-  Trace walk(uint64_t pc, const std::vector<uint64_t>& words, uint64_t rbp = 0) {
+  Trace walk(uint64_t pc, const std::vector<uint64_t>& words, uint64_t rbp = 0,
+             WalkedCode* walked = nullptr) {
     FakeMemory memory;
     memory.put_bytes(kCode, code_);
     memory.put(kStack, words);
@@ -34,7 +35,8 @@ class Walked : public testing::Test {
     r.values[elf::kDwarfReturn] = pc;
     r.values[elf::kDwarfRsp] = kStack;
     r.values[elf::kDwarfRbp] = rbp;
-    return trace(r, memory, {{"libc", {LiveAddr(kCode), LiveAddr(kCode + code_.size())}, {}, {}}});
+    return trace(r, memory, {{"libc", {LiveAddr(kCode), LiveAddr(kCode + code_.size())}, {}, {}}},
+                 walked);
   }
   // A frame above which there is nothing: a call of part 1, then one of exit (part 7).
   uint64_t put_root(uint64_t part) {
@@ -139,13 +141,15 @@ TEST_F(Walked, JumpTables) {
 
 // Claim: two ways that leave the stack differently are none.
 TEST_F(Walked, WaysThatDisagree) {
-  put(1, {0x74, 0x01,  // je +1
-          0x58,        // pop %rax
-          0xc3});      // ret
   const uint64_t back = put_root(0);
-  const Trace t = walk(at(1), {back, back});
-  EXPECT_FALSE(t.complete);
-  EXPECT_THAT(t.stopped, HasSubstr("disagree"));
+  for (const unsigned distance : {1U, 2U}) {  // to the same return, and to one of its own
+    put(1, {0x74, distance,                   // je
+            0x58,                             // pop %rax
+            0xc3, 0xc3});                     // ret; ret
+    const Trace t = walk(at(1), {back, back});
+    EXPECT_FALSE(t.complete);
+    EXPECT_THAT(t.stopped, HasSubstr("disagree"));
+  }
 }
 
 // Claim: a word behind no call is no return address.
@@ -174,6 +178,19 @@ TEST_F(Walked, SignalFrame) {
   EXPECT_EQ(t.frames[2].pc, LiveAddr(at(3, 1)));
   EXPECT_FALSE(t.frames[2].is_return_address);
   EXPECT_TRUE(t.complete) << t.stopped;
+}
+
+// Claim: a walk that was made before counts only as long as what was read on the way is the same.
+TEST_F(Walked, KeptWalks) {
+  put(1, {0x0f, 0x05, 0xc3});  // syscall; ret
+  const uint64_t first = put_root(0), second = put_root(2);
+  const auto walked = make_walked_code();
+  for (const uint64_t back : {first, first, second, first}) {
+    const Trace t = walk(at(1, 2), {back, 0}, 0, walked.get());
+    ASSERT_EQ(t.frames.size(), 2U) << t.stopped;
+    EXPECT_EQ(t.frames[1].pc, LiveAddr(back));
+    EXPECT_TRUE(t.complete) << t.stopped;
+  }
 }
 
 // Claim: code that calls itself, loops, or runs out of its module ends every walk.
