@@ -31,7 +31,8 @@ std::string summarise(const objdiff::Diff& diff) {
   }
   auto functions = [](size_t n) { return fmt::format("{} function{}", n, n == 1 ? "" : "s"); };
   if (changed + added == 0) {
-    return "compiled; its code is equal";
+    return diff.adds_globals() ? "compiled; its code is equal, and it has new variables"
+                               : "compiled; its code is equal";
   }
   std::string out = "compiled; " + functions(changed) + " changed";
   return added == 0 ? out : out + ", " + functions(added) + " new";
@@ -87,7 +88,7 @@ void analyse(Analysis& unit, const TargetFile& target, const std::set<std::strin
   }
   // A unit that can't be taken apart properly is not compared with the target: what that would find
   // follows from the first finding.
-  if (unit.report.clean() && unit.diff->changed()) {
+  if (unit.report.clean() && (unit.diff->changed() || unit.diff->adds_globals())) {
     unit.wanted = wanted_of(*unit.diff);
     unit.before_match = unit.report;
     unit.matched = match::match(unit.diff->original, unit.wanted.functions, unit.wanted.symbols,
@@ -174,7 +175,7 @@ void choose(std::vector<Analysis>& units, Report& report, std::vector<std::strin
         for (const match::ReplacedUnit& replaced : unit->matched.replaced) {
           taken.insert(replaced.entry);
         }
-        unit->chosen = unit->diff->changed();
+        unit->chosen = unit->diff->changed() || unit->diff->adds_globals();
       } else if (best == nullptr ||
                  unit->matched.functions_proven > best->matched.functions_proven) {
         best = unit;

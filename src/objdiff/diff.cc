@@ -208,4 +208,11 @@ Diff diff(elf::AtomGraph original, elf::AtomGraph patched, Report& report) {
   return out;
 }
 
+bool Diff::adds_globals() const {
+  return std::any_of(included.begin(), included.end(), [&](const Inclusion& i) {
+    const elf::AtomSymbol& symbol = patched.symbol_of(i.patched);
+    return !original_of[i.patched] && symbol.bind == elf::SymbolBind::Global && !symbol.anonymous;
+  });
+}
+
 }  // namespace qp::objdiff

@@ -58,6 +58,9 @@ struct Diff {
     }
     return false;
   }
+  // New variables that other units can use. With changed() or without, the unit has a part in the
+  // patch.
+  bool adds_globals() const;
 };
 
 // Refuses in `report`; the Diff is complete even then, for explanation.
