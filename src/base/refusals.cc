@@ -24,11 +24,17 @@ const std::vector<RefusalKind>& all_refusals() {
       {"tls-unsupported",
        "the patch needs a kind of thread-local storage that is not supported yet",
        "New code reaches a thread-local variable as the target does: by a fixed offset from the "
-       "thread pointer, or through the words of the target's GOT that ld.so filled for this "
-       "variable "
-       "and this access model. The target has neither for it.",
-       "Write the fix so that the changed functions do not touch this variable.", ExitCode::Failure,
-       false},
+       "thread pointer, or through words that tell ld.so which one is meant. A variable that the "
+       "patch adds has no fixed offset, since the threads were made without it; its code has to "
+       "call a function that the patch brings along. `build` tells GCC so; clang does not follow "
+       "in executables, nor for static variables of libraries beside existing ones. A static "
+       "program must have what is needed to know when a thread ends.",
+       "Write the fix so that the changed functions do not touch this variable. For a new one: "
+       "write __attribute__((tls_model(\"global-dynamic\"))) into its declaration if that comes "
+       "out "
+       "of a macro; compile with GCC; or keep the values in an array by thread, or in "
+       "pthread_setspecific().",
+       ExitCode::Failure, false},
       {"comdat-unsupported", "the patch needs code or data of a COMDAT group",
        "Other modules can hold copies of it, which would not be replaced.",
        "C++ inline functions and templates are not supported yet; see docs/limits.md.",

@@ -9,7 +9,9 @@
 //   3. to a place *inside* of a replaced function (its .cold piece jumps back, its jump tables,
 //      label addresses): to the new atom, since the old one's inside is another;
 //   4. to something that stays in the target: to the binding of the original's symbol;
-//   5. to a name that the original object never mentioned: to a new global of another unit in this
+//   5. the call of __tls_get_addr for a thread-local variable that the patch adds: to the runtime
+//      (runtime.h), which the patch then brings along;
+//   6. to a name that the original object never mentioned: to a new global of another unit in this
 //      patch; else to the one global of the target that has this name; else it is an import, for
 //      which the target may have a PLT stub or a GOT slot already.
 //
@@ -29,6 +31,9 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "build/merger.h"
+#include "build/runtime.h"
+#include "link/image.h"
 #include "match/way_of_target.h"
 
 namespace qp::build {
@@ -65,85 +70,6 @@ int64_t distance(const Atom& from, const Ref& ref) {
   return from.kind == AtomKind::JumpTable ? ref.addend - static_cast<int64_t>(ref.at) : ref.addend;
 }
 
-// A graph that grows by atoms of other graphs.
-class Merger {
- public:
-  AtomGraph graph;
-  std::vector<Binding> bindings;
-
-  AtomSymbolId add_symbol(AtomSymbol symbol, Binding binding) {
-    auto id = static_cast<AtomSymbolId>(graph.symbols.size());
-    if (symbol.anonymous) {
-      std::string name = symbol.name;
-      for (int i = 1; !anonymous_.insert(symbol.name).second; ++i) {
-        symbol.name = fmt::format("{}.u{}", name, i);
-      }
-    }
-    graph.symbols.push_back(std::move(symbol));
-    bindings.push_back(std::move(binding));
-    return id;
-  }
-
-  // One symbol per thing outside, however many units refer to it.
-  AtomSymbolId add_external(AtomSymbol symbol, Binding binding) {
-    symbol.atom = std::nullopt;
-    symbol.offset = 0;
-    auto& known = externals_[{symbol.name, symbol.file}];
-    for (AtomSymbolId id : known) {
-      if (bindings[id] == binding) {
-        return id;
-      }
-    }
-    known.push_back(add_symbol(std::move(symbol), std::move(binding)));
-    return known.back();
-  }
-
-  // Atoms of `from` with their symbols; the refs are still those of `from`. Ascending `ids`.
-  void add_atoms(const AtomGraph& from, const std::vector<AtomId>& ids,
-                 std::map<AtomId, AtomId>& atoms, std::map<AtomSymbolId, AtomSymbolId>& symbols) {
-    for (AtomId id : ids) {
-      atoms[id] = static_cast<AtomId>(graph.atoms.size());
-      graph.atoms.push_back(from.atoms[id]);
-    }
-    for (AtomSymbolId id = 0; id < from.symbols.size(); ++id) {
-      const AtomSymbol& symbol = from.symbols[id];
-      if (symbol.atom && atoms.contains(*symbol.atom)) {
-        AtomSymbol copy = symbol;
-        copy.atom = atoms.at(*symbol.atom);
-        symbols[id] = add_symbol(std::move(copy), {});
-      }
-    }
-    for (AtomId id : ids) {
-      Atom& atom = graph.atoms[atoms.at(id)];
-      atom.symbol = symbols.at(atom.symbol);
-      if (atom.parent) {
-        auto it = atoms.find(*atom.parent);
-        atom.parent = it == atoms.end() ? std::nullopt : std::optional<AtomId>(it->second);
-      }
-    }
-  }
-
-  // Calls `resolve(ref, atom)` for every reference of the atom; its result is the new symbol.
-  template <class F>
-  void map_refs(AtomId id, const F& resolve) {
-    Atom& atom = graph.atoms[id];
-    for (Ref& ref : atom.refs) {
-      ref.symbol = resolve(ref, atom);
-    }
-    for (elf::FrameEntry& frame : atom.frames) {
-      for (std::optional<Ref>* ref : {&frame.personality, &frame.lsda}) {
-        if (*ref) {
-          (*ref)->symbol = resolve(**ref, atom);
-        }
-      }
-    }
-  }
-
- private:
-  std::set<std::string> anonymous_;
-  std::map<std::pair<std::string, std::string>, std::vector<AtomSymbolId>> externals_;
-};
-
 // The globals of the target of that name, one per address.
 std::vector<const match::MapEntry*> global_candidates(const match::SymbolMap& symbols,
                                                       const std::string& name) {
@@ -178,6 +104,9 @@ class Assembler {
       bind_fresh(units_[i], fresh[i]);
       add_old(units_[i], fresh[i]);
     }
+    add_runtime(
+        fresh_, symbols_, [this](const AtomSymbol& symbol) { return bind_by_name(symbol); },
+        report_);
     std::sort(patch_.replaced.begin(), patch_.replaced.end(),
               [](auto& a, auto& b) { return a.entry < b.entry; });
     for (size_t i = 1; i < patch_.replaced.size(); ++i) {
@@ -248,11 +177,18 @@ class Assembler {
     for (auto [patched, id] : mapped.atoms) {
       fresh_.map_refs(id, [&](const Ref& ref, const Atom& atom) {
         const AtomSymbol& symbol = diff.patched.symbols[ref.symbol];
+        if (symbol.name == "__tls_get_addr" && !symbol.atom &&
+            finds_new_thread_local(fresh_.graph, atom, ref)) {
+          return fresh_.expect(link::kTlsGetAddr);
+        }
         auto inside = mapped.symbols.find(ref.symbol);
         if (inside != mapped.symbols.end()) {
           auto entry = mapped.entries.find(*symbol.atom);
           bool at_entry = symbol.offset == 0 && distance(atom, ref) == 0;
           if (entry == mapped.entries.end() || !at_entry || atom.kind == AtomKind::JumpTable) {
+            if (ref.type == elf::RelocType::GOTPC32_TLSDESC) {
+              fresh_.expect(link::kTlsDescriptor);
+            }
             return inside->second;
           }
           Binding binding;

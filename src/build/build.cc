@@ -1,7 +1,8 @@
 // `qpatch build`: the straight list of what happens.
 //
 //   1. open the target; find what the diffs touch; find the units that read it; preprocess
-//   2. compile each of them twice: the user's tree as it is, and with the patched files over it
+//   2. compile each of them twice: the user's tree as it is, and with the patched files over it; if
+//      there are new thread-local variables, the patched one once more (thread_locals.h)
 //   3. take both objects apart and compare them (objdiff), and the layouts of their types
 //   4. find the original functions and symbols in the target and prove them (match)
 //   5. put the units together into one patch (assemble), and link it once for trial (rehearse)
@@ -15,6 +16,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -30,6 +32,7 @@
 #include "build/patched_tree.h"
 #include "build/rehearse.h"
 #include "build/target.h"
+#include "build/thread_locals.h"
 #include "build/touched_units.h"
 
 namespace qp::build {
@@ -65,12 +68,59 @@ class Compilations {
       }
     });
   }
+  // Compiles units with new thread-local variables once more, such that link can place these.
+  void place_thread_locals(PatchedTree& tree, int threads) const {
+    std::vector<elf::ThreadLocal> added;
+    std::set<std::string> globals;
+    for (const Job& job : jobs_) {
+      for (elf::ThreadLocal& variable : new_thread_locals(job)) {
+        if (variable.function.empty()) {
+          globals.insert(variable.name);
+        }
+        added.push_back(std::move(variable));
+      }
+    }
+    if (added.empty()) {
+      return;
+    }
+    std::vector<const Job*> again;
+    for (const Job& job : jobs_) {
+      bool uses = job.replay.lto;
+      for (elf::ThreadLocal& v : elf::read_thread_locals(elf::File::open(job.objects.patched))) {
+        const bool declared = !v.is_defined && globals.contains(v.name);
+        uses |= declared || std::find(added.begin(), added.end(), v) != added.end();
+        if (declared) {
+          added.push_back(std::move(v));
+        }
+      }
+      if (uses) {
+        again.push_back(&job);
+      }
+    }
+    if (make_dynamic(tree, added)) {
+      for_each_parallel(again.size(), threads, [&](size_t i) {
+        compile_object(again[i]->replay, patched_, again[i]->objects.patched, "patched");
+      });
+    }
+  }
 
  private:
   struct Job {
     Replay replay;
     Objects objects;
   };
+  static std::vector<elf::ThreadLocal> new_thread_locals(const Job& job) {
+    const elf::File patched = elf::File::open(job.objects.patched);
+    const bool any =
+        std::any_of(patched.symbols().begin(), patched.symbols().end(),
+                    [](const elf::Symbol& s) { return s.type == elf::SymbolType::Tls; });
+    const std::vector<std::string> producers =
+        any ? patched.producers() : std::vector<std::string>{};
+    if (producers.empty() || !producers[0].starts_with("GNU ")) {
+      return {};
+    }
+    return find_new_thread_locals(elf::File::open(job.objects.original), patched);
+  }
   const View &original_, &patched_;
   fs::path directory_;
   std::vector<Job> jobs_;
@@ -224,6 +274,7 @@ Result build(const Request& request, Report& report) {
   try {
     whole.emplace(touched, request, commands, compilations, result.units);
     compilations.run(request.jobs);
+    compilations.place_thread_locals(tree, request.jobs);
     if (!whole->empty()) {
       units.push_back(whole->link(compilations));
     }

@@ -75,18 +75,6 @@ class Shifts {
   std::vector<Branches> open_;
 };
 
-// Of each line, or 0 where it depends on the branches taken.
-std::vector<int64_t> presumed_numbers(const std::vector<SourceLine>& lines) {
-  std::vector<int64_t> out;
-  Shifts shifts;
-  for (size_t i = 0; i < lines.size(); ++i) {
-    auto physical = static_cast<int64_t>(i) + 1;
-    out.push_back(shifts.possible().size() == 1 ? physical + *shifts.possible().begin() : 0);
-    shifts.follow(lines[i], physical);
-  }
-  return out;
-}
-
 // Its number is seen by nobody, and the lines behind it are better served by a #line of their own.
 bool ends_branch(const SourceLine& line) {
   return line.directive == Directive::Elif || line.directive == Directive::Else ||
@@ -95,9 +83,21 @@ bool ends_branch(const SourceLine& line) {
 
 }  // namespace
 
+std::vector<int64_t> presumed_numbers(const std::vector<std::string_view>& lines) {
+  std::vector<int64_t> out;
+  Shifts shifts;
+  int64_t physical = 0;
+  for (const SourceLine& line : scan_source(lines)) {
+    ++physical;
+    out.push_back(shifts.possible().size() == 1 ? physical + *shifts.possible().begin() : 0);
+    shifts.follow(line, physical);
+  }
+  return out;
+}
+
 std::string keep_line_numbers(std::string_view original, std::string_view patched) {
   std::vector<std::string_view> old_lines = split_lines(original), lines = split_lines(patched);
-  std::vector<int64_t> numbers = presumed_numbers(scan_source(old_lines));
+  std::vector<int64_t> numbers = presumed_numbers(old_lines);
   std::vector<SourceLine> scanned = scan_source(lines);
   std::vector<std::optional<size_t>> old_of = match_lines(old_lines, lines);
   std::string out;

@@ -371,4 +371,20 @@ const View& PatchedTree::patched_view(bool allow_mounts) {
   return view_;
 }
 
+void PatchedTree::rewrite(const fs::path& path, std::string text) {
+  const auto file = std::find_if(files_.begin(), files_.end(),
+                                 [&](const PatchedFile& f) { return f.path == path; });
+  QP_ASSERT(file != files_.end() && file->kind != PatchedFile::Kind::Deleted);
+  file->patched = std::move(text);
+  write_file(work(path), as_bytes(file->patched));
+  if (!view_.copy.empty()) {
+    copy_text(work(path), view_.copy / path.lexically_relative(root_));
+  }
+  for (const OverlayMount& overlay : view_.overlays) {
+    if (file->kind == PatchedFile::Kind::Added && is_below(path, overlay.over)) {
+      copy_text(work(path), overlay.layer / path.lexically_relative(overlay.over));
+    }
+  }
+}
+
 }  // namespace qp::build

@@ -42,6 +42,8 @@ class PatchedTree {
   // What the compilation of the patched source sees (that of the original sees the user's tree).
   // Binds, overlays or a copy by what the kernel allows; `allow_mounts` false: the copy.
   const View& patched_view(bool allow_mounts = true);
+  // Another text for one of files(), which is not deleted; views show it from now on.
+  void rewrite(const std::filesystem::path& path, std::string text);
   const std::filesystem::path& scratch() const { return dir_.path(); }
 
  private:

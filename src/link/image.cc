@@ -51,6 +51,8 @@ PartStyle style_of(Part part) {
       return {".text", kBits, elf::kAlloc | elf::kExec};
     case kRegistry:
       return {".qpatch.registry", kBits, elf::kAlloc | elf::kWrite};
+    case kTlsData:  // not .tdata: it is no TLS segment of ld.so's
+      return {".qpatch.tdata", kBits, elf::kAlloc | elf::kWrite};
     case kGot:
       return {".got", kBits, elf::kAlloc | elf::kWrite};
     case kDataRelRo:
@@ -119,7 +121,8 @@ void add_segments(elf::OutFile& file, const Layout& layout) {
 void add_symbols(elf::OutFile& file, const format::Patch& patch, const Layout& layout,
                  const SectionNumbers& numbers) {
   for (const elf::AtomSymbol& symbol : patch.fresh.symbols) {
-    if (!symbol.atom || symbol.anonymous) {
+    // A thread-local variable has no address that a symbol could tell.
+    if (!symbol.atom || symbol.anonymous || elf::is_tls(patch.fresh.atoms[*symbol.atom].storage)) {
       continue;
     }
     elf::OutSymbol out;

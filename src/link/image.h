@@ -65,6 +65,11 @@ struct Image {
   std::vector<Function> new_functions;  // per Patch::replaced, same order: where the new one is
 };
 
+// What new code calls, instead of __tls_get_addr and of ld.so's descriptor functions, for variables
+// that the patch adds: functions of the patch (src/build/runtime).
+inline constexpr const char* kTlsGetAddr = "qpatch_tls_get_addr";
+inline constexpr const char* kTlsDescriptor = "qpatch_tls_descriptor";
+
 // True if code or data of the patch holds 32-bit absolute addresses of things that the image itself
 // contains: then the image must lie in the low 2 GiB (PlacementRequest::low_2g).
 bool needs_low_2g(const format::Patch& patch);

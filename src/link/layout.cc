@@ -51,6 +51,9 @@ Part choose_part(const elf::Atom& atom, Part zeros) {
       return needs_fill(atom) ? kDataRelRo : kRodata;
     case elf::Storage::RelRo:
       return kDataRelRo;
+    case elf::Storage::TlsData:
+    case elf::Storage::TlsBss:
+      return kTlsData;
     case elf::Storage::Bss:
       return zeros;
     default:
@@ -78,9 +81,6 @@ uint64_t usable_alignment(const elf::Atom& atom) {
 void check_atom(const format::Patch& patch, elf::AtomId id, Report& report) {
   const elf::Atom& atom = patch.fresh.atoms[id];
   const std::string& name = patch.fresh.name_of(id);
-  if (is_tls(atom.storage)) {
-    report.refuse("tls-unsupported", name, "the patch adds a thread-local variable");
-  }
   if (!is_usable(alignment_of(atom))) {
     report.refuse("object-unsupported", name,
                   fmt::format("it asks for an alignment of {} bytes; a page is the most that an "
@@ -98,10 +98,10 @@ void check_atom(const format::Patch& patch, elf::AtomId id, Report& report) {
   }
 }
 
-void want(elf::AtomSymbolId symbol, std::vector<elf::AtomSymbolId>& list,
-          std::map<elf::AtomSymbolId, size_t>& index) {
-  if (index.try_emplace(symbol, list.size()).second) {
-    list.push_back(symbol);
+template <class T>
+void want(const T& what, std::vector<T>& list, std::map<T, size_t>& index) {
+  if (index.try_emplace(what, list.size()).second) {
+    list.push_back(what);
   }
 }
 
@@ -122,6 +122,12 @@ Slots count_slots(const format::Patch& patch) {
           break;
         case Way::TpSlot:
           want(ref.symbol, slots.tls, slots.tls_of);
+          break;
+        case Way::TlsIndex:
+          want({ref.symbol, ref.type == elf::RelocType::TLSLD}, slots.indexes, slots.index_of);
+          break;
+        case Way::TlsDescriptor:
+          want(ref.symbol, slots.descriptors, slots.descriptor_of);
           break;
         case Way::Veneer:
           want(ref.symbol, slots.words, slots.word_of);
@@ -197,6 +203,7 @@ class Planner {
     for (const elf::Atom& atom : patch.fresh.atoms) {
       out_.part_of.push_back(choose_part(atom, zeros > kFewZeros ? kZeros : kBss));
     }
+    out_.tls.offsets.resize(patch.fresh.atoms.size());
   }
 
   void place(Part part, uint64_t size, uint64_t alignment) {
@@ -221,6 +228,50 @@ class Planner {
       out_.veneers = cursor_.take(out_.slots.veneers.size() * kVeneerSize, 16);
     }
     out_.parts[part] = {start, cursor_.here().value - start.value, strictest};
+  }
+
+  // What is initialised comes first and is the content of kTlsData; the rest of the block is in no
+  // file.
+  void place_thread_locals() {
+    TlsBlock& block = out_.tls;
+    uint64_t used = 0;
+    for (const auto storage : {elf::Storage::TlsData, elf::Storage::TlsBss}) {
+      for (elf::AtomId id = 0; id < patch_.fresh.atoms.size(); ++id) {
+        const elf::Atom& atom = patch_.fresh.atoms[id];
+        if (atom.storage != storage) {
+          continue;
+        }
+        block.any = true;
+        block.offsets[id] = align_up(used, usable_alignment(atom));
+        if (atom.size > kLargestImage || block.offsets[id] > kLargestImage) {
+          throw bad_file("patch", "its thread-local variables are too large");
+        }
+        used = block.offsets[id] + atom.size;
+      }
+      if (storage == elf::Storage::TlsData) {
+        block.initialised = used;
+      }
+    }
+    block.size = used;
+    place(kTlsData, block.initialised, 16);
+    for (elf::AtomId id = 0; id < patch_.fresh.atoms.size(); ++id) {
+      if (out_.part_of[id] == kTlsData) {
+        out_.atoms[id] = out_.parts[kTlsData].address + block.offsets[id];
+      }
+    }
+  }
+
+  void place_got() {
+    const Slots& slots = out_.slots;
+    const uint64_t words = slots.words.size() + slots.tls.size();
+    const uint64_t description = out_.tls.any ? kDescriptionSize : 0;
+    place(kGot,
+          words * kSlotSize + description + slots.indexes.size() * kIndexSize +
+              slots.descriptors.size() * kDescriptorSize,
+          kSlotSize);
+    out_.tls.description = out_.parts[kGot].address + words * kSlotSize;
+    out_.indexes = out_.tls.description + description;
+    out_.descriptors = out_.indexes + slots.indexes.size() * kIndexSize;
   }
 
   // A segment from `start` to the next page boundary, unless it is empty.
@@ -346,9 +397,9 @@ Layout lay_out(const format::Patch& patch, LinkAddr base, uint64_t registry_size
   planner.place_zeros();
 
   start = planner.here();
-  const Slots& slots = planner.out().slots;
   planner.place(kRegistry, registry_size, 16);
-  planner.place(kGot, (slots.words.size() + slots.tls.size()) * kSlotSize, kSlotSize);
+  planner.place_thread_locals();
+  planner.place_got();
   planner.place_atoms(kDataRelRo);
   planner.place_atoms(kData);
   planner.place_atoms(kBss);

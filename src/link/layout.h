@@ -3,6 +3,7 @@
 
 #include <array>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "base/address.h"
@@ -23,6 +24,7 @@ enum Part : uint8_t {
   kText,    // R-X
   kZeros,   // RW-, not in the file
   kRegistry,
+  kTlsData,  // the initial content of new thread-local variables
   kGot,
   kDataRelRo,
   kData,
@@ -42,11 +44,28 @@ struct Area {
 struct Slots {
   std::vector<elf::AtomSymbolId> words;  // hold the symbol's address
   std::vector<elf::AtomSymbolId> tls;    // hold the symbol's offset from the thread pointer
+  // Of new thread-local variables: {address of the block's description, offset in the block}, what
+  // __tls_get_addr is called with. Of a reference to the block's start the offset is 0.
+  std::vector<std::pair<elf::AtomSymbolId, bool>> indexes;  // symbol, of the block's start
+  std::vector<elf::AtomSymbolId> descriptors;               // {function, and the same two words}
   std::vector<elf::AtomSymbolId> veneers;
-  std::map<elf::AtomSymbolId, size_t> word_of, tls_of, veneer_of;
+  std::map<elf::AtomSymbolId, size_t> word_of, tls_of, descriptor_of, veneer_of;
+  std::map<std::pair<elf::AtomSymbolId, bool>, size_t> index_of;
 };
 
 inline constexpr uint64_t kVeneerSize = 8, kSlotSize = 8;
+inline constexpr uint64_t kIndexSize = 2 * kSlotSize, kDescriptorSize = 3 * kSlotSize;
+
+// The block that each thread has of the new thread-local variables. Its description in the image is
+// three words (src/build/runtime/runtime.h, struct tls_block): address of kTlsData, the size of what
+// is initialised, the size of all.
+struct TlsBlock {
+  bool any = false;
+  LinkAddr description;           // in kGot
+  std::vector<uint64_t> offsets;  // per atom of the patch: in the block; 0 of others
+  uint64_t initialised = 0, size = 0;
+};
+inline constexpr uint64_t kDescriptionSize = 3 * kSlotSize;
 
 struct Layout {
   LinkAddr base;
@@ -54,6 +73,8 @@ struct Layout {
   std::vector<LinkAddr> atoms;  // per atom of the patch
   std::vector<Part> part_of;    // per atom of the patch
   Slots slots;
+  TlsBlock tls;
+  LinkAddr indexes, descriptors;       // start of them, in kGot
   LinkAddr veneers;                    // start of them, in kText
   std::vector<ImageSegment> segments;  // those that are not empty
   LinkRange range;
@@ -68,6 +89,12 @@ struct Layout {
   }
   LinkAddr tls_slot(elf::AtomSymbolId symbol) const {
     return parts[kGot].address + (slots.words.size() + slots.tls_of.at(symbol)) * kSlotSize;
+  }
+  LinkAddr tls_index(elf::AtomSymbolId symbol, bool start) const {
+    return indexes + slots.index_of.at({symbol, start}) * kIndexSize;
+  }
+  LinkAddr tls_descriptor(elf::AtomSymbolId symbol) const {
+    return descriptors + slots.descriptor_of.at(symbol) * kDescriptorSize;
   }
   LinkAddr veneer(elf::AtomSymbolId symbol) const {
     return veneers + slots.veneer_of.at(symbol) * kVeneerSize;

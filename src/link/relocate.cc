@@ -19,6 +19,7 @@
 
 #include "base/error.h"
 #include "link/route.h"
+#include "link/thread_local.h"
 
 namespace qp::link {
 namespace {
@@ -57,13 +58,16 @@ class Relocator {
       : patch_(patch), layout_(layout), report_(report) {}
 
   Content make() {
-    for (Part part : {kRodata, kText, kGot, kDataRelRo, kData, kBss}) {
+    for (Part part : {kRodata, kText, kTlsData, kGot, kDataRelRo, kData, kBss}) {
       // int3 between functions: whoever gets there by mistake stops at once.
       out_.parts[part].assign(layout_.parts[part].size,
                               part == kText ? std::byte{0xcc} : std::byte{0});
     }
     for (id_ = 0; id_ < patch_.fresh.atoms.size(); ++id_) {
       const elf::Atom& atom = patch_.fresh.atoms[id_];
+      if (atom.storage == elf::Storage::TlsBss) {
+        continue;  // it is nowhere
+      }
       part_ = layout_.part_of[id_];
       at_ = layout_.atoms[id_].value - layout_.parts[part_].address.value;
       if (elf::has_bytes(atom.storage)) {
@@ -74,6 +78,7 @@ class Relocator {
       }
     }
     make_got();
+    make_tls_words();
     make_veneers();
     std::sort(out_.fills.begin(), out_.fills.end(),
               [](const Fill& a, const Fill& b) { return a.at < b.at; });
@@ -138,6 +143,18 @@ class Relocator {
       case Way::OwnSlot:
         put(ref, binding.got_slot, true);
         return;
+      case Way::TlsIndex:
+        put(ref, layout_.tls_index(ref.symbol, ref.type == RelocType::TLSLD), true);
+        return;
+      case Way::TlsDescriptor:
+        put(ref, layout_.tls_descriptor(ref.symbol), true);
+        return;
+      case Way::BlockOffset:
+        put(ref, LinkAddr(block_offset(ref.symbol)), false);
+        return;
+      case Way::LocalExec:
+        make_local_exec(atom, ref);
+        return;
       case Way::TpOffset:
         put(ref, LinkAddr(static_cast<uint64_t>(binding.tp_offset)), false);
         return;
@@ -177,6 +194,53 @@ class Relocator {
       return;
     }
     store_bytes(out_.parts[part_], at, std::as_bytes(std::span(&value, 1)).first(width));
+  }
+
+  // Of a new thread-local variable.
+  uint64_t block_offset(elf::AtomSymbolId id) const {
+    const elf::AtomSymbol& symbol = patch_.fresh.symbols[id];
+    return layout_.tls.offsets[*symbol.atom] + symbol.offset;
+  }
+
+  void make_local_exec(const elf::Atom& atom, const elf::Ref& ref) {
+    const int64_t offset = patch_.fresh_bindings[ref.symbol].tp_offset;
+    if (!fits(offset, 4, Widened::Signed)) {
+      refuse("reloc-range", ref, fmt::format("{:#x} does not fit in 4 bytes", offset));
+      return;
+    }
+    const ByteSpan code = ByteSpan(out_.parts[part_]).subspan(at_, atom.bytes.size());
+    write_local_exec(code, ref, static_cast<int32_t>(offset));
+  }
+
+  void add_address(LinkAddr at, LinkAddr address) {
+    Fill fill;
+    fill.at = at;
+    fill.address = address;
+    out_.fills.push_back(fill);
+  }
+
+  void put_word(LinkAddr at, uint64_t value) {
+    store(ByteSpan(out_.parts[kGot]), at.value - layout_.parts[kGot].address.value, value);
+  }
+
+  void make_tls_words() {
+    const TlsBlock& block = layout_.tls;
+    if (block.any) {
+      add_address(block.description, layout_.parts[kTlsData].address);
+      put_word(block.description + kSlotSize, block.initialised);
+      put_word(block.description + 2 * kSlotSize, block.size);
+    }
+    for (const auto& [symbol, start] : layout_.slots.indexes) {
+      const LinkAddr at = layout_.tls_index(symbol, start);
+      add_address(at, block.description);
+      put_word(at + kSlotSize, start ? 0 : block_offset(symbol));
+    }
+    for (elf::AtomSymbolId symbol : layout_.slots.descriptors) {
+      const LinkAddr at = layout_.tls_descriptor(symbol);
+      add_address(at, address_of(*find_runtime_symbol(patch_, kTlsDescriptor)));
+      add_address(at + kSlotSize, block.description);
+      put_word(at + 2 * kSlotSize, block_offset(symbol));
+    }
   }
 
   void add_fill(LinkAddr at, elf::AtomSymbolId symbol, int64_t addend) {

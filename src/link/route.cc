@@ -28,6 +28,7 @@
 
 #include "base/error.h"
 #include "insn/instruction.h"
+#include "link/thread_local.h"
 
 namespace qp::link {
 namespace {
@@ -56,47 +57,6 @@ bool is_branch(const elf::Atom& atom, uint64_t at) {
     offset += instruction->length;
   }
   return false;
-}
-
-Route route_tls(const format::Patch& patch, const elf::Ref& ref) {
-  const elf::AtomSymbol& symbol = patch.fresh.symbols[ref.symbol];
-  if (symbol.atom) {
-    return refused("tls-unsupported",
-                   fmt::format("{} is a thread-local variable that the patch adds", symbol.name));
-  }
-  if (ref.type == RelocType::TLSDESC_CALL) {
-    return {Way::Nothing};  // marks the call behind the descriptor's address
-  }
-  const BindingKind kind = patch.fresh_bindings[ref.symbol].kind;
-  const bool offset = ref.type == RelocType::DTPOFF32 || ref.type == RelocType::DTPOFF64;
-  if (kind == BindingKind::TlsSlot && elf::find_traits(ref.type)->via_got) {
-    return {Way::OwnSlot};
-  }
-  if (kind == BindingKind::ModuleOffset && offset) {
-    return {Way::TpOffset};
-  }
-  if (kind == BindingKind::ModuleOffset || kind == BindingKind::TlsSlot ||
-      kind == BindingKind::Import) {
-    return refused("tls-unsupported",
-                   fmt::format("the target has no slot for {} of the kind that the new code needs",
-                               symbol.name));
-  }
-  if (kind != BindingKind::TpOffset) {
-    return refused("tls-unsupported",
-                   fmt::format("{} has no fixed offset from the thread pointer", symbol.name));
-  }
-  switch (ref.type) {
-    case RelocType::TPOFF32:
-    case RelocType::TPOFF64:
-      return {Way::TpOffset};
-    case RelocType::GOTTPOFF:
-      return {Way::TpSlot};
-    default:
-      return refused("tls-unsupported",
-                     fmt::format("{} is accessed with a dynamic thread-local model; compile with "
-                                 "-ftls-model=initial-exec",
-                                 symbol.name));
-  }
 }
 
 Route route_absolute32(const format::Patch& patch, const std::string& name, bool import) {
@@ -138,7 +98,7 @@ Route find_route(const format::Patch& patch, const elf::Atom& atom, const elf::R
     return refused("symbol-unbound", fmt::format("nothing says where {} is", name));
   }
   if (traits->tls) {
-    return route_tls(patch, ref);
+    return route_thread_local(patch, atom, ref);
   }
   if (symbol.atom
           ? is_tls(patch.fresh.atoms[*symbol.atom].storage)
@@ -147,6 +107,9 @@ Route find_route(const format::Patch& patch, const elf::Atom& atom, const elf::R
     return refused("reloc-unsupported", fmt::format("{} is thread-local and has no address", name));
   }
   const bool import = !symbol.atom && binding.kind == BindingKind::Import;
+  if (import && name == "__tls_get_addr" && is_rewritten_call(patch, atom, ref)) {
+    return {Way::Nothing};
+  }
 
   switch (ref.type) {
     case RelocType::R64:

@@ -10,16 +10,20 @@
 namespace qp::link {
 
 enum class Way : uint8_t {
-  Nothing,   // R_X86_64_NONE
-  Direct,    // the field holds S + A or S + A − P, S in the image or in the target
-  Stub,      // a branch, to the target's own PLT entry
-  Veneer,    // a branch, to `jmp *slot(%rip)` in the image
-  Slot,      // the field leads to a GOT slot of the image that holds S
-  TpSlot,    // the field leads to a GOT slot of the image that holds S's offset from %fs:0
-  TpOffset,  // the field holds that offset itself, or the one in the module's TLS block
-  OwnSlot,   // the field leads to a slot of the target's GOT, which ld.so has filled
-  Word,      // eight bytes that are filled per process
-  Size,      // the field holds the size of a symbol
+  Nothing,        // R_X86_64_NONE
+  Direct,         // the field holds S + A or S + A − P, S in the image or in the target
+  Stub,           // a branch, to the target's own PLT entry
+  Veneer,         // a branch, to `jmp *slot(%rip)` in the image
+  Slot,           // the field leads to a GOT slot of the image that holds S
+  TpSlot,         // the field leads to a GOT slot of the image that holds S's offset from %fs:0
+  TlsIndex,       // the field leads to two words of the image: what finds the variable (layout.h)
+  TlsDescriptor,  // to three: a function, and the same
+  BlockOffset,    // the field holds the place of a new variable in the patch's block
+  LocalExec,      // the instructions are rewritten, so that they hold the offset from %fs:0
+  TpOffset,       // the field holds that offset itself, or the one in the module's TLS block
+  OwnSlot,        // the field leads to a slot of the target's GOT, which ld.so has filled
+  Word,           // eight bytes that are filled per process
+  Size,           // the field holds the size of a symbol
   Refused,
 };
 

@@ -183,9 +183,6 @@ void Closure::check_included(AtomId id) {
   if (s.type == elf::SymbolType::GnuIfunc) {
     report_.refuse("ifunc-unsupported", name, why_[id]);
   }
-  if (elf::is_tls(a.storage)) {
-    report_.refuse("tls-unsupported", name, "a new thread-local variable");
-  }
   if (a.runs_on) {
     report_.refuse("object-unsupported", name, "at its end execution runs on into what follows it");
   }

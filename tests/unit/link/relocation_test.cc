@@ -328,20 +328,6 @@ TEST(Relocation, ThreadLocalOffsets) {
   EXPECT_TRUE(linked.image.fills.empty());
 }
 
-// Claim: dynamic thread-local models and new thread-local variables are refused.
-TEST(Relocation, OtherThreadLocalsAreRefused) {
-  for (RelocType type :
-       {RelocType::TLSGD, RelocType::TLSLD, RelocType::DTPOFF32, RelocType::GOTPC32_TLSDESC}) {
-    PatchBuilder b;
-    auto f = b.function("f", load_code());
-    b.ref(f, 3, type, b.thread_local_at("state", -24), -4);
-    EXPECT_THAT(findings(b.patch, kBase), ElementsAre("tls-unsupported"));
-  }
-  PatchBuilder b;
-  b.data("state", Bytes(8), elf::Storage::TlsData);
-  EXPECT_THAT(findings(b.patch, kBase), ElementsAre("tls-unsupported"));
-}
-
 // Claim: a thread-local variable of a library is reached through the target's own slots, and by
 // its offset in the module's block; a reference of a kind for which there is no slot is refused.
 TEST(Relocation, ThreadLocalsOfALibrary) {

@@ -1,0 +1,3 @@
+#include "touch.h"
+
+int shared = 7;
