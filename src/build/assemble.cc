@@ -273,7 +273,8 @@ class Assembler {
     } else if (candidates.size() == 1) {
       binding.kind = BindingKind::Address;
       binding.address = candidates[0]->address;
-    } else if (symbols_.is_static() && symbol.bind != elf::SymbolBind::Weak) {
+    } else if (symbols_.is_static() && symbol.bind != elf::SymbolBind::Weak &&
+               symbol.name != "__tls_get_addr") {  // link rewrites the calls of it
       report_.refuse("symbol-missing", symbol.name,
                      "the target is linked statically and does not have it");
     } else {

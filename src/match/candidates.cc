@@ -189,6 +189,8 @@ Binding bind_external(const AtomSymbol& symbol, const Target& target, Report& re
     binding.version = import->version;
     binding.stub = import->stub;
     binding.got_slot = import->slot;
+  } else if (symbol.name == "__tls_get_addr") {
+    // The linker of an executable has rewritten all calls of it, and so does link.
   } else if (!target.symbols.has_symtab() && symbol.bind != elf::SymbolBind::Weak) {
     // What other modules define is among the dynamic symbols, so it is the target's own.
     report.refuse("symbol-missing", symbol.name,

@@ -30,9 +30,11 @@ Binding through(const ImportEntry& import, const std::string& version) {
 Binding thread_local_by(elf::RelocType type, Binding binding, const elf::AtomSymbol& symbol,
                         const SymbolMap& symbols) {
   const elf::RelocTraits* traits = elf::find_traits(type);
-  // binutils 2.40 bfd/elf64-x86-64.c: the linker's name for the start of the block.
+  // binutils 2.40 bfd/elf64-x86-64.c: the linker's name for the start of the block; in an executable for
+  // its end, which is where the thread pointer points.
   if (symbol.name == "_TLS_MODULE_BASE_" && binding.kind == BindingKind::Import) {
-    binding = {.kind = BindingKind::ModuleOffset, .evidence = elf::Evidence::SymbolTable};
+    binding.kind = symbols.is_library() ? BindingKind::ModuleOffset : BindingKind::TpOffset;
+    binding.evidence = elf::Evidence::SymbolTable;
   }
   const bool own = binding.kind == BindingKind::ModuleOffset;
   if (!traits->via_got || (!own && binding.kind != BindingKind::Import)) {
