@@ -28,7 +28,8 @@
 namespace qp::apply {
 namespace {
 
-constexpr uint64_t kHeapRoom = uint64_t{64} << 20;  // brk may be placed 32 MiB up, and grows
+constexpr uint64_t kHeapRoom = uint64_t{64} << 20;   // brk may be placed 32 MiB up, and grows
+constexpr uint64_t kStackRoom = uint64_t{64} << 20;  // RLIMIT_STACK is 8 MiB as a rule
 
 // Some programs copy their code to huge pages when they start; then their file is mapped, and no
 // code of it.
@@ -239,6 +240,8 @@ std::optional<LinkAddr> choose_base(const proc::Process& process, const Plan& pl
     request.occupied.push_back(m.range);
     if (m.name == "[heap]") {
       request.avoid.push_back({m.range.start, m.range.end + kHeapRoom});
+    } else if (m.name == "[stack]") {
+      request.avoid.push_back({m.range.start - kStackRoom, m.range.end});
     }
   }
   request.avoid.push_back({module.range.end, module.range.end + kHeapRoom});
