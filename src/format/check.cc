@@ -7,6 +7,7 @@
 // - numbers that stand for an enumeration are in it; alignments are powers of two up to a page;
 // - what the new code refers to is in the patch or has a binding;
 // - a replaced function is a function on both sides, and its entry lies in its first range;
+// - no two parts are for one target, and all say the same about what the patch is;
 // - texts that will be printed hold no control characters: a symbol name must not be able to drive
 //   the terminal of an administrator.
 // The writer runs the same checks and calls a failure a bug, so that no file can be written that
@@ -15,6 +16,7 @@
 #include "format/check.h"
 
 #include <algorithm>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -36,6 +38,7 @@ namespace {
 constexpr uint64_t kMostBytes = uint64_t{1} << 30;  // an image lies within 2 GiB of its target
 constexpr uint64_t kAddressLimit = uint64_t{1} << 57;
 constexpr int kDeepestParent = 16;
+constexpr size_t kMostParts = 1024;
 
 bool is_control(std::string_view text, size_t i) {
   auto c = static_cast<unsigned char>(text[i]);
@@ -273,6 +276,25 @@ void check_graph(const AtomGraph& graph, const std::string& name) {
 
 void check_patch(const Patch& patch, const std::string& name) {
   PatchChecker(patch, name).check();
+}
+
+void check_parts(const PatchFile& file, const std::string& name) {
+  if (file.parts.empty() || file.parts.size() > kMostParts) {
+    throw bad_file(name, fmt::format("it has {} parts", file.parts.size()));
+  }
+  std::set<std::string> targets;
+  const Meta& first = file.parts.front().meta;
+  for (const Patch& part : file.parts) {
+    const Meta& m = part.meta;
+    if (!targets.insert(m.target_build_id).second) {
+      throw bad_file(name, fmt::format("it has two parts for build-id {}", m.target_build_id));
+    }
+    if (m.description != first.description || m.cves != first.cves ||
+        m.supersedes != first.supersedes) {
+      throw bad_file(name, fmt::format("its parts for {} and {} are of different patches",
+                                       first.target_name, m.target_name));
+    }
+  }
 }
 
 }  // namespace qp::format

@@ -7,6 +7,9 @@
 //   .qpatch.diffdata (RELA)                each place in the patch that refers to the program
 //   .qpatch.old                            the original units: a relocatable ELF file of its own
 //   .qpatch.meta                           JSON
+// A patch for several targets holds one such file for each:
+//   .qpatch.part.TARGET                    by target, in the order in which they were given
+//   .qpatch.meta                           JSON: which parts there are
 #pragma once
 
 #include <filesystem>
@@ -22,6 +25,9 @@ Bytes write_patch(const Patch& patch);
 // Untrusted input: throws Error{bad-file} with the place; a patch that it returns is consistent
 // (indexes valid, bindings complete, entries inside ranges).
 Patch read_patch(Bytes bytes, const std::string& name);
-Patch open_patch(const std::filesystem::path& path);
+// The same for files with one part or several.
+Bytes write_patch_file(const PatchFile& file);
+PatchFile read_patch_file(Bytes bytes, const std::string& name);
+PatchFile open_patch(const std::filesystem::path& path);
 
 }  // namespace qp::format

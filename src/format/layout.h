@@ -17,6 +17,7 @@ inline constexpr const char* kBindings = ".qpatch.bindings";  // of symtab.src, 
 inline constexpr const char* kDiffData = ".qpatch.diffdata";
 inline constexpr const char* kOld = ".qpatch.old";
 inline constexpr const char* kMeta = ".qpatch.meta";
+inline constexpr const char* kPart = ".qpatch.part.";  // and the target's name
 
 // A symbol of the running program.
 struct SourceSymbol {
@@ -36,5 +37,8 @@ std::vector<elf::Relocation> make_diffdata(const elf::AtomGraph& fresh,
 // .qpatch.meta. parse_meta() throws Error{bad-file}; it sets `meta` and `replaced`.
 Bytes write_meta(const Patch& patch);
 void parse_meta(ByteView json, const std::string& name, Patch& patch);
+// Of a file with several parts: the names of their targets.
+Bytes write_parts_meta(const std::vector<std::string>& targets);
+std::vector<std::string> parse_parts_meta(ByteView json, const std::string& name);
 
 }  // namespace qp::format

@@ -26,12 +26,34 @@ std::string address_text(LinkAddr a) {
   return fmt::format("{:#x}", a.value);
 }
 
+Bytes to_bytes(const Json& json) {
+  Bytes out;
+  append_text(out, json.dump(1, ' ', false, Json::error_handler_t::replace));
+  append_text(out, "\n");
+  return out;
+}
+
 class MetaReader {
  public:
   explicit MetaReader(const std::string& name) : name_(name) {}
 
   Error fail(std::string_view what) const {
     return bad_file(name_, fmt::format("{}: {}", kMeta, what));
+  }
+
+  Json parse(ByteView json, int version) const {
+    if (json.size() > kLargestMeta) {
+      throw fail("it is implausibly large");
+    }
+    std::string_view text = as_text(json);
+    Json root = Json::parse(text.begin(), text.end(), nullptr, false);
+    if (root.is_discarded()) {
+      throw fail("it is not JSON");
+    }
+    if (uint32_t has = number_at(root, "format"); has != static_cast<uint32_t>(version)) {
+      throw fail(fmt::format("the patch has format {}, this qpatch reads format {}", has, version));
+    }
+    return root;
   }
 
   const Json& at(const Json& object, const char* key) const {
@@ -148,27 +170,21 @@ Bytes write_meta(const Patch& patch) {
                {"waivers", m.waivers},
                {"supersedes", m.supersedes},
                {"replaced", replaced}};
-  Bytes out;
-  append_text(out, json.dump(1, ' ', false, Json::error_handler_t::replace));
-  append_text(out, "\n");
-  return out;
+  return to_bytes(json);
+}
+
+Bytes write_parts_meta(const std::vector<std::string>& targets) {
+  return to_bytes({{"format", kPartsVersion}, {"parts", targets}});
+}
+
+std::vector<std::string> parse_parts_meta(ByteView json, const std::string& name) {
+  MetaReader reader(name);
+  return reader.texts_at(reader.parse(json, kPartsVersion), "parts");
 }
 
 void parse_meta(ByteView json, const std::string& name, Patch& patch) {
   MetaReader reader(name);
-  if (json.size() > kLargestMeta) {
-    throw reader.fail("it is implausibly large");
-  }
-  std::string_view text = as_text(json);
-  Json root = Json::parse(text.begin(), text.end(), nullptr, false);
-  if (root.is_discarded()) {
-    throw reader.fail("it is not JSON");
-  }
-  uint32_t version = reader.number_at(root, "format");
-  if (version != kFormatVersion) {
-    throw reader.fail(fmt::format("the patch has format {}, this qpatch reads format {}", version,
-                                  kFormatVersion));
-  }
+  Json root = reader.parse(json, kFormatVersion);
   const Json& target = reader.at(root, "target");
   Meta& m = patch.meta;
   m.target_name = reader.text_at(target, "name");

@@ -11,6 +11,7 @@
 namespace qp::format {
 
 inline constexpr int kFormatVersion = 1;
+inline constexpr int kPartsVersion = 2;  // of a file with several parts, each of format 1
 
 struct Meta {
   std::string target_name;           // base name of the target's file
@@ -36,6 +37,7 @@ struct Replaced {
   std::string why;                // first difference, for `info`
 };
 
+// For one target.
 struct Patch {
   Meta meta;
   // New code and data. A symbol without an atom is in the target or elsewhere: fresh_bindings says
@@ -50,5 +52,16 @@ struct Patch {
 
   std::string id() const;  // first 8 characters of the content hash of write_patch(*this)
 };
+
+// What a patch file holds: a patch for each of its targets, its parts, which go into a process
+// together.
+struct PatchFile {
+  std::vector<Patch> parts;  // never empty; no two for one target
+  std::string id() const;    // that of the only part; else by the hash of write_patch_file(*this)
+};
+
+// Symbols of `fresh` that other modules could come to use: globals that the patch defines anew, of
+// a visibility that does not keep them in their module.
+std::vector<elf::AtomSymbolId> new_globals(const Patch& patch);
 
 }  // namespace qp::format

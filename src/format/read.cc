@@ -11,7 +11,6 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
-#include "base/fd.h"
 #include "format/check.h"
 #include "format/encoding.h"
 #include "format/file.h"
@@ -139,10 +138,6 @@ class PatchReader {
 
 Patch read_patch(Bytes bytes, const std::string& name) {
   return PatchReader(File::parse(std::move(bytes), name)).read();
-}
-
-Patch open_patch(const std::filesystem::path& path) {
-  return read_patch(read_file(path), path.string());
 }
 
 }  // namespace qp::format

@@ -10,15 +10,19 @@
 #include "format/file.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  qp::format::Patch patch;
+  qp::format::PatchFile patch;
   try {
-    patch = qp::format::read_patch(qp::copy(std::as_bytes(std::span(data, size))), "fuzz");
+    patch = qp::format::read_patch_file(qp::copy(std::as_bytes(std::span(data, size))), "fuzz");
   } catch (const qp::Error&) {
     return 0;
   }
-  qp::Bytes bytes = qp::format::write_patch(patch);
-  qp::format::Patch again = qp::format::read_patch(bytes, "fuzz, second time");
-  QP_ASSERT(again.fresh == patch.fresh && again.old == patch.old);
-  QP_ASSERT(qp::format::write_patch(again) == bytes);
+  qp::Bytes bytes = qp::format::write_patch_file(patch);
+  qp::format::PatchFile again = qp::format::read_patch_file(bytes, "fuzz, second time");
+  QP_ASSERT(again.parts.size() == patch.parts.size());
+  for (size_t i = 0; i < patch.parts.size(); ++i) {
+    QP_ASSERT(again.parts[i].fresh == patch.parts[i].fresh &&
+              again.parts[i].old == patch.parts[i].old);
+  }
+  QP_ASSERT(qp::format::write_patch_file(again) == bytes);
   return 0;
 }
