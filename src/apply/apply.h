@@ -73,13 +73,15 @@ struct Outcome {
 };
 
 // Findings end in the Outcome; failures are thrown (Error). Every one is all or nothing.
-Outcome apply(pid_t pid, const format::Patch& patch, const Options& options);
-Outcome check(pid_t pid, const format::Patch& patch, const Options& options);  // never writes
+Outcome apply(pid_t pid, const format::PatchFile& patch, const Options& options);
+// Never writes.
+Outcome check(pid_t pid, const format::PatchFile& patch, const Options& options);
 Outcome revert(pid_t pid, const std::string& patch_id, const Options& options);
 // Undoes whatever interrupted runs left in the process.
 Outcome recover(pid_t pid, const Options& options);
 
-// What the registries in the process say (and what reading them back finds wrong).
+// What the registries in the process say (and what reading them back finds wrong), one for each
+// image: a patch with several parts has several, of one id.
 struct Applied {
   Registry registry;
   bool intact = true;  // detours are what the registry says

@@ -1,9 +1,11 @@
 // `apply` as one straight line: plan, stage, freeze, check, commit.
 //
-// Up to the commit the process is as it was, but for an image that nothing refers to; a Staged that
-// is not kept unmaps it. The commit itself is a few writes of 5 bytes while every thread stands still:
-// registry to `committing`, detours, read back, registry to `applied`. What can fail there (a write
-// that the kernel refuses) is undone before the threads run again.
+// Up to the commit the process is as it was, but for images that nothing refers to; a Staged that is
+// not kept unmaps them. The commit itself is a few writes of 5 bytes while every thread stands still:
+// registries to `committing`, detours, read back, registries to `applied`. What can fail there (a
+// write that the kernel refuses) is undone before the threads run again. A patch with several images
+// (another for each target) makes no difference: nobody may be in old code of any of them, and their
+// registries change together, so that a run that dies in between is seen to have.
 
 #include <ctime>
 
@@ -12,7 +14,6 @@
 #include "apply/apply.h"
 #include "apply/lock.h"
 #include "apply/plan.h"
-#include "apply/registries.h"
 #include "apply/stage.h"
 #include "apply/switch.h"
 #include "apply/undo.h"
@@ -24,45 +25,32 @@ namespace {
 
 std::vector<CodeWrite> detour_writes(const Plan& plan) {
   std::vector<CodeWrite> writes;
-  for (const RegistryDetour& d : plan.registry.detours) {
-    for (const RegistryDetour::Written& w : d.written()) {
-      writes.push_back({d.function, w.at, w.saved, w.jump});
+  for (const PartPlan& part : plan.parts) {
+    for (const RegistryDetour& d : part.registry.detours) {
+      for (const RegistryDetour::Written& w : d.written()) {
+        writes.push_back({d.function, w.at, w.saved, w.jump});
+      }
     }
   }
   return writes;
 }
 
-void commit(const proc::Memory& memory, const Plan& plan, const std::vector<CodeWrite>& writes) {
-  write_state(memory, plan.registry_at, State::Committing);
-  try {
-    fault_point("commit.begun");
-    write_code(memory, writes, "commit.detour");
-  } catch (...) {
-    write_state(memory, plan.registry_at, plan.reuse ? State::Reverted : State::Staged);
-    throw;
+std::vector<RegistryState> registries_of(const Plan& plan, State state) {
+  std::vector<RegistryState> out;
+  for (const PartPlan& part : plan.parts) {
+    out.push_back({part.registry_at, state});
   }
+  return out;
+}
+
+void commit(const proc::Memory& memory, const std::vector<RegistryState>& registries,
+            const std::vector<CodeWrite>& writes) {
   Bytes now;
   append(now, static_cast<int64_t>(std::time(nullptr)));
-  memory.write(plan.registry_at + kAppliedAtOffset, now);
-  write_state(memory, plan.registry_at, State::Applied);
-}
-
-bool is_applied(const proc::Process& process, const std::string& patch_id) {
-  for (const Applied& a : list(process)) {
-    if (a.registry.patch_id == patch_id && a.registry.state == State::Applied) {
-      if (!a.intact) {
-        throw Refused({{"registry-damaged", patch_id, a.faults.front()}});
-      }
-      return true;
-    }
+  for (const RegistryState& registry : registries) {
+    memory.write(registry.at + kAppliedAtOffset, now);
   }
-  return false;
-}
-
-Outcome begin(const proc::Process& process, const format::Patch& patch) {
-  Outcome outcome{.pid = process.pid(), .program = process.program(), .patch_id = patch.id()};
-  outcome.functions = patch.replaced.size();
-  return outcome;
+  change_together(memory, registries, writes, kCommit);
 }
 
 std::vector<LiveRange> no_thread_in(const Plan& plan, const Options& options) {
@@ -74,9 +62,11 @@ std::vector<LiveRange> no_context_in(const Plan& plan, const Options& options) {
 
 std::vector<NamedCode> old_code(const Plan& plan) {
   std::vector<NamedCode> out;
-  for (const RegistryDetour& d : plan.registry.detours) {
-    for (const LiveRange range : d.old_code) {
-      out.push_back({range, d.function});
+  for (const PartPlan& part : plan.parts) {
+    for (const RegistryDetour& d : part.registry.detours) {
+      for (const LiveRange range : d.old_code) {
+        out.push_back({range, d.function});
+      }
     }
   }
   return out;
@@ -97,17 +87,27 @@ void look_once_more(const proc::Process& process, const Plan& plan, ContextScan&
         describe(*context, process, process.modules(), old_code(plan));
     Options at_once = options;
     at_once.timeout = std::chrono::milliseconds(0);
-    const std::vector<CodeWrite> writes = undo_writes(process, plan.registry);
+    std::vector<CodeWrite> writes;
+    std::vector<LiveRange> images, closed;
+    bool may_escape = false;
+    for (const PartPlan& part : plan.parts) {
+      for (CodeWrite& write : undo_writes(process, part.registry)) {
+        writes.push_back(std::move(write));
+      }
+      images.push_back(part.registry.image);
+      add_new_code_ranges(part.registry, closed);
+      may_escape |= part.registry.may_escape;
+    }
     Outcome undone = outcome;
-    const Switched switched = switch_over(
-        process, {new_code_ranges(plan.registry)}, at_once, undone, [&](const proc::Frozen&) {
-          restore(process.memory(), plan.registry_at, writes, State::Applied);
+    const Switched switched =
+        switch_over(process, {normalise(closed)}, at_once, undone, [&](const proc::Frozen&) {
+          change_together(process.memory(), registries_of(plan, State::Applied), writes, kRevert);
         });
     switch (switched) {
       case Switched::Done:
         outcome.verdict = Verdict::Busy;
         outcome.busy = busy;
-        release_image(process, plan.registry.image, plan.registry.may_escape, outcome);
+        release_images(process, images, may_escape, outcome);
         break;
       case Switched::Busy:
         outcome.notes.push_back(
@@ -127,14 +127,15 @@ void look_once_more(const proc::Process& process, const Plan& plan, ContextScan&
 
 void apply_plan(const proc::Process& process, const Plan& plan, const Options& options,
                 Outcome& outcome) {
-  std::vector<CodeWrite> writes = detour_writes(plan);
+  const std::vector<CodeWrite> writes = detour_writes(plan);
+  const std::vector<RegistryState> registries = registries_of(plan, State::Staged);
   fault_point("plan.done");
   Staged staged = Staged::stage(process, plan, options);
   fault_point("stage.done");
   ContextScan contexts(process, no_context_in(plan, options), plan.starts);
-  Switched switched =
-      switch_over(process, {no_thread_in(plan, options), old_code(plan), &contexts}, options,
-                  outcome, [&](const proc::Frozen&) { commit(process.memory(), plan, writes); });
+  Switched switched = switch_over(
+      process, {no_thread_in(plan, options), old_code(plan), &contexts}, options, outcome,
+      [&](const proc::Frozen&) { commit(process.memory(), registries, writes); });
   switch (switched) {
     case Switched::Done:
       staged.keep();
@@ -151,15 +152,30 @@ void apply_plan(const proc::Process& process, const Plan& plan, const Options& o
   }
 }
 
-// A failure against a process that is gone is not a failure.
+// Plans, and does `work` if there is something to do. A failure against a process that is gone is
+// not a failure.
 template <class Work>
-Outcome guarded(pid_t pid, const std::string& patch_id, Work work) {
+Outcome with_plan(pid_t pid, const format::PatchFile& patch, const Options& options, Work work) {
   std::optional<proc::Process> process;
-  Outcome outcome{.pid = pid, .patch_id = patch_id};
+  Outcome outcome{.pid = pid, .patch_id = patch.id()};
+  for (const format::Patch& part : patch.parts) {
+    outcome.functions += part.replaced.size();
+  }
   try {
     process = proc::Process::open(pid);
     outcome.program = process->program();
-    work(*process, outcome);
+    ProcessLock lock(*process, options.timeout);
+    proc::demand_not_frozen(pid);
+    Report report;
+    const std::optional<Plan> plan = make_plan(*process, patch, report);
+    report.checkpoint();
+    outcome.notes = report.warnings();
+    outcome.functions = plan->parts.empty() ? plan->functions_there : plan->functions();
+    if (plan->parts.empty()) {
+      outcome.verdict = Verdict::AlreadyApplied;
+    } else {
+      work(*process, *plan, outcome);
+    }
   } catch (const Refused& r) {
     outcome.verdict = Verdict::Unpatchable;
     outcome.refusals = r.findings();
@@ -174,39 +190,17 @@ Outcome guarded(pid_t pid, const std::string& patch_id, Work work) {
 
 }  // namespace
 
-Outcome apply(pid_t pid, const format::Patch& patch, const Options& options) {
-  return guarded(pid, patch.id(), [&](const proc::Process& process, Outcome& outcome) {
-    outcome = begin(process, patch);
-    ProcessLock lock(process, options.timeout);
-    proc::demand_not_frozen(pid);
-    if (is_applied(process, outcome.patch_id)) {
-      outcome.verdict = Verdict::AlreadyApplied;
-      return;
-    }
-    Report report;
-    std::optional<Plan> plan = make_plan(process, patch, report);
-    report.checkpoint();
-    outcome.notes = report.warnings();
-    apply_plan(process, *plan, options, outcome);
+Outcome apply(pid_t pid, const format::PatchFile& patch, const Options& options) {
+  return with_plan(pid, patch, options, [&](const auto& process, const Plan& plan, auto& outcome) {
+    apply_plan(process, plan, options, outcome);
   });
 }
 
-Outcome check(pid_t pid, const format::Patch& patch, const Options& options) {
-  return guarded(pid, patch.id(), [&](const proc::Process& process, Outcome& outcome) {
-    outcome = begin(process, patch);
-    ProcessLock lock(process, options.timeout);
-    proc::demand_not_frozen(pid);
-    if (is_applied(process, outcome.patch_id)) {
-      outcome.verdict = Verdict::AlreadyApplied;
-      return;
-    }
-    Report report;
-    std::optional<Plan> plan = make_plan(process, patch, report);
-    report.checkpoint();
-    outcome.notes = report.warnings();
-    ContextScan contexts(process, no_context_in(*plan, options), plan->starts);
+Outcome check(pid_t pid, const format::PatchFile& patch, const Options& options) {
+  return with_plan(pid, patch, options, [&](const auto& process, const Plan& plan, auto& outcome) {
+    ContextScan contexts(process, no_context_in(plan, options), plan.starts);
     Switched switched =
-        switch_over(process, {no_thread_in(*plan, options), old_code(*plan), &contexts}, options,
+        switch_over(process, {no_thread_in(plan, options), old_code(plan), &contexts}, options,
                     outcome, [](const proc::Frozen&) {});
     outcome.verdict = switched == Switched::Done   ? Verdict::Patchable
                       : switched == Switched::Busy ? Verdict::Busy

@@ -83,8 +83,8 @@ std::vector<LinkRange> written_by_others(const proc::Process& process, const pro
 // The code of a replaced function is where nobody may be; that of its detour nobody at all.
 void close_old_code(const proc::Process& process, const match::SymbolMap& symbols,
                     const format::Replaced& f, const link::Detour& detour, bool contexts,
-                    Plan& plan, Report& report) {
-  const proc::Module& module = plan.module();
+                    PartPlan& plan, Report& report) {
+  const proc::Module& module = plan.module;
   std::vector<LiveRange> old_code;
   for (LinkRange r : f.ranges) {
     old_code.push_back({module.bias(r.start), module.bias(r.end)});
@@ -123,20 +123,18 @@ std::vector<link::Spare> find_spares(const match::Target& target, LinkAddr jump,
 }  // namespace
 
 void plan_detours(const proc::Process& process, const match::Target& target,
-                  const format::Patch& patch, Plan& plan, Report& report) {
+                  const format::Patch& patch, PartPlan& plan, Report& report) {
   const link::TargetText text{
-      [&](LinkAddr at, size_t size) { return read_code(process, plan.module().bias(at), size); },
+      [&](LinkAddr at, size_t size) { return read_code(process, plan.module.bias(at), size); },
       [&](LinkAddr at, uint64_t size) { return target.symbols.next_start_after(at, size); },
       [&](LinkAddr jump, uint64_t size) { return find_spares(target, jump, size); }};
   plan.detours = link::plan_detours(patch, plan.image, text,
-                                    written_by_others(process, plan.module()), report);
+                                    written_by_others(process, plan.module), report);
   const bool contexts = makes_contexts(process);
   for (size_t i = 0; report.clean() && i < plan.detours.size(); ++i) {
     close_old_code(process, target.symbols, patch.replaced[i], plan.detours[i], contexts, plan,
                    report);
   }
-  plan.old_code = normalise(std::move(plan.old_code));
-  plan.unsafe = normalise(std::move(plan.unsafe));
 }
 
 }  // namespace qp::apply

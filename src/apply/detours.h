@@ -6,9 +6,9 @@
 
 namespace qp::apply {
 
-// Fills `detours`, `old_code`, `starts` and `unsafe` of a plan whose image is linked. Findings:
+// Fills `detours`, `old_code`, `starts` and `unsafe` of the plan of a part whose image is linked. Findings:
 // function-short, reloc-range, call-at-entry.
 void plan_detours(const proc::Process& process, const match::Target& target,
-                  const format::Patch& patch, Plan& plan, Report& report);
+                  const format::Patch& patch, PartPlan& plan, Report& report);
 
 }  // namespace qp::apply

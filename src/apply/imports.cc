@@ -36,8 +36,13 @@ bool is_code_of(const proc::Module& module, LiveAddr address) {
 }  // namespace
 
 ImportResolver::ImportResolver(const proc::Process& process,
-                               const std::vector<proc::Module>& modules, const proc::Module& target)
-    : process_(process), modules_(modules), target_(target), scope_(process, modules, target) {}
+                               const std::vector<proc::Module>& modules, const proc::Module& target,
+                               const Peers& peers)
+    : process_(process),
+      modules_(modules),
+      target_(target),
+      peers_(peers),
+      scope_(process, modules, target) {}
 
 // What ld.so put into a slot of the target. Nullopt: nothing yet; until the first call a slot of a
 // lazy PLT holds what the file has there, moved by the load bias.
@@ -87,6 +92,26 @@ std::optional<LiveAddr> ImportResolver::from_own_slot(LinkAddr resolver,
     }
   }
   return std::nullopt;
+}
+
+// What another part of the patch defines anew, if its module is one that ld.so would search. Names
+// without a version only: what version a rebuilt library would give to a new symbol is not known.
+std::optional<LiveAddr> ImportResolver::from_peers(const std::string& name,
+                                                   const std::string& version) const {
+  const auto found = peers_.defined.find(name);
+  if (found == peers_.defined.end() || !version.empty()) {
+    return std::nullopt;
+  }
+  std::optional<LiveAddr> out;
+  for (const Definition& definition : found->second) {
+    if (scope_.searches(*definition.module)) {
+      if (out) {
+        return std::nullopt;
+      }
+      out = definition.address;
+    }
+  }
+  return out;
 }
 
 // Some module of the process has it under this name (of an IFUNC: one of its implementations).
@@ -140,6 +165,9 @@ std::optional<LiveAddr> ImportResolver::resolve(const elf::AtomSymbol& symbol,
     return std::nullopt;
   }
   if (!found.first) {
+    if (auto value = from_peers(name, binding.version)) {
+      return value;
+    }
     if (symbol.bind == elf::SymbolBind::Weak) {
       return LiveAddr(0);
     }
@@ -193,7 +221,8 @@ void ImportResolver::check_interposition(const format::Patch& patch, Report& rep
         continue;
       }
       Scope::Found found = scope_.find(s.name, s.version);
-      if (found.first && found.first->module != &target_) {
+      if (found.first && found.first->module != &target_ &&
+          !peers_.replaced.contains(found.first->address)) {
         report.warn(
             fmt::format("{} of {} gives way to the one in {}, which the patch does not "
                         "replace: who calls it by name runs that one",

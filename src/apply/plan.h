@@ -19,29 +19,37 @@ struct Write {
   Bytes bytes;
 };
 
-struct Plan {
-  std::string patch_id;
-  std::vector<proc::Module> modules;
-  size_t target = 0;  // index into modules
+// What one mapping of a target gets: an image, and detours into it.
+struct PartPlan {
+  proc::Module module;
   link::Image image;
   std::vector<link::Detour> detours;  // LinkAddr of the target
   Registry registry;
   LiveAddr registry_at;
   std::vector<Write> writes;        // into the image's writable memory: fills, registry
   bool reuse = false;               // the image is mapped already (kept by a revert)
-  std::vector<LiveRange> old_code;  // where nobody may be; sorted, disjoint
+  std::vector<LiveRange> old_code;  // where nobody may be
   std::vector<LiveAddr> starts;     // of functions, in it and right behind it
   // What is unsafe to be in after the switch: the bytes that the detours overwrite, and all of a
-  // function that jumps back to them. Sorted.
+  // function that jumps back to them.
   std::vector<LiveRange> unsafe;
-  const proc::Module& module() const { return modules[target]; }
 };
 
-// Findings: not-in-process, mapped-twice, other-namespace, interposed, those of rebind() if it runs
-// another build, code-differs, binding-conflict, already-replaced, interrupted, text-not-private,
-// text-modified, call-at-entry, no-room, import-*, and link's.
+// One transaction: all parts or none.
+struct Plan {
+  std::string patch_id;
+  std::vector<PartPlan> parts;  // empty: the process has all of the patch already
+  size_t functions_there = 0;   // replaced by this patch before
+  // Of all parts; sorted, disjoint.
+  std::vector<LiveRange> old_code, unsafe;
+  std::vector<LiveAddr> starts;
+  size_t functions() const;
+};
+
+// Findings: those of find_sites(), rebind() if the process runs another build, and prove_live();
+// other-namespace, interposed, already-replaced, call-at-entry, no-room, import-*, and link's.
 // Nullopt if there are findings.
-std::optional<Plan> make_plan(const proc::Process& process, const format::Patch& patch,
+std::optional<Plan> make_plan(const proc::Process& process, const format::PatchFile& file,
                               Report& report);
 
 // Sorts and joins ranges.

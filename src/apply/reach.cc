@@ -19,11 +19,16 @@ constexpr uint64_t kRedZone = 128;  // psABI 3.2.2
 // Even asking which pages of a larger mapping are resident takes too long for a frozen process.
 constexpr uint64_t kLargestMapping = uint64_t{1} << 30;
 
-bool register_holds(const proc::StoppedThread& thread, LiveRange image) {
+bool is_in(const std::vector<LiveRange>& images, LiveAddr address) {
+  return std::any_of(images.begin(), images.end(),
+                     [&](LiveRange image) { return image.contains(address); });
+}
+
+bool register_holds(const proc::StoppedThread& thread, const std::vector<LiveRange>& images) {
   const proc::GeneralRegisters& r = thread.registers;
   for (uint64_t value : {r.r15, r.r14, r.r13, r.r12, r.rbp, r.rbx, r.r11, r.r10, r.r9, r.r8, r.rax,
                          r.rcx, r.rdx, r.rsi, r.rdi, r.rip}) {
-    if (image.contains(LiveAddr(value))) {
+    if (is_in(images, LiveAddr(value))) {
       return true;
     }
   }
@@ -48,8 +53,8 @@ LiveRange live_part(const proc::Mapping& mapping, const proc::Frozen& frozen) {
 
 }  // namespace
 
-ReachScan::ReachScan(const proc::Process& process, LiveRange image, uint64_t limit)
-    : process_(process), image_(image), limit_(limit), pagemap_(process) {
+ReachScan::ReachScan(const proc::Process& process, std::vector<LiveRange> images, uint64_t limit)
+    : process_(process), images_(std::move(images)), limit_(limit), pagemap_(process) {
   buffer_.reserve(limit);
 }
 
@@ -64,14 +69,16 @@ std::string ReachScan::obstacle() const {
 
 std::string ReachScan::look(const proc::Frozen& frozen) {
   for (const proc::StoppedThread& t : frozen.threads()) {
-    if (!t.kernel_only && register_holds(t, image_)) {
+    if (!t.kernel_only && register_holds(t, images_)) {
       return fmt::format("a register of thread {} points into it", t.tid);
     }
   }
   std::vector<LiveRange> ranges;
   uint64_t total = 0;
   for (const proc::Mapping& m : process_.mappings()) {
-    if (!m.writable || m.range.overlaps(image_)) {
+    const bool in_image = std::any_of(images_.begin(), images_.end(),
+                                      [&](LiveRange image) { return m.range.overlaps(image); });
+    if (!m.writable || in_image) {
       continue;
     }
     if (m.range.size() > kLargestMapping) {
@@ -96,7 +103,7 @@ std::string ReachScan::look(const proc::Frozen& frozen) {
     return "some of its memory can't be read";
   }
   for (const proc::Memory::Piece& p : pieces) {
-    if (auto hits = unwind::scan_words(p.out, {image_}); !hits.empty()) {
+    if (auto hits = unwind::scan_words(p.out, images_); !hits.empty()) {
       return fmt::format("a word at {:#x} points into it", (p.at + hits.front()).value);
     }
   }

@@ -6,12 +6,16 @@
 // with nobody inside the new code, and the image goes. Forward would be possible too, but back needs
 // nothing that was only in the dead run's memory, and it is what "the command failed" means.
 //
+// A patch with several images changes their registries one after the other, the last thing that a
+// run does. One that says that something is under way speaks for all of its transaction: those that
+// are `applied` already are undone with it.
+//
 // A library that was patched can be unloaded, and loaded again without the patch. Its registry says
 // `applied` and no detour is there: nothing leads into the image any more, which can go.
 //
-// A run that was killed while it mapped the image leaves one without a registry, perhaps still open. Its detours come
-// after the registry, so there are none; but since the process can clear a registry as well, its
-// code is searched for jumps into the image before that is believed.
+// A run that was killed while it mapped the image leaves one without a registry, perhaps still open.
+// Its detours come after the registry, so there are none; but since the process can clear a registry
+// as well, its code is searched for jumps into the image before that is believed.
 
 #include <sys/syscall.h>
 
@@ -21,6 +25,7 @@
 
 #include "apply/apply.h"
 #include "apply/lock.h"
+#include "apply/plan.h"
 #include "apply/registries.h"
 #include "apply/switch.h"
 #include "apply/undo.h"
@@ -69,40 +74,47 @@ bool is_unloaded(const proc::Process& process, const Registry& r) {
          (find_faults(process, module, r, true).empty() && undo_writes(process, r).empty());
 }
 
-void recover_one(const proc::Process& process, const FoundRegistry& found, const Options& options,
-                 Outcome& outcome) {
-  std::vector<CodeWrite> writes;
-  bool may_escape = false;
-  const bool unloaded = found.registry && found.registry->state == State::Applied;
-  if (unloaded) {
-    may_escape = found.registry->may_escape;
-  }
-  if (found.registry && !unloaded) {
-    const Registry& r = *found.registry;
-    std::vector<proc::Module> modules = process.modules();
-    auto faults = find_faults(process, find_module(modules, r), r, true);
-    if (!faults.empty()) {
-      throw Refused({{"registry-damaged", r.patch_id, faults.front()}});
-    }
-    writes = undo_writes(process, r);
-    may_escape = r.may_escape && r.state != State::Staged;  // staged: it never ran
-  } else if (auto jump = find_jump_into(process, found.image)) {
+void demand_no_jump_into(const proc::Process& process, const FoundRegistry& found) {
+  if (auto jump = find_jump_into(process, found.image)) {
     throw Refused({{"registry-damaged", found.named_id,
                     fmt::format("it names no detour that is there, but {:#x} jumps into its image",
                                 jump->value)}});
   }
-  outcome.functions += writes.size();
-  const Closed closed{
-      found.registry ? new_code_ranges(*found.registry) : std::vector<LiveRange>{found.image}, {}};
-  Switched switched = switch_over(process, closed, options, outcome, [&](const auto&) {
-    if (found.registry) {
-      restore(process.memory(), found.at, writes, found.registry->state);
+}
+
+// A damaged registry may belong to the transaction: then half of it would be undone.
+void demand_whole(const proc::Process& process, const Group& group,
+                  const std::vector<FoundRegistry>& registries) {
+  for (const FoundRegistry& found : registries) {
+    if (!found.registry && found.named_id == group.front().registry->patch_id &&
+        !is_blank(process, found)) {
+      throw Refused({{"registry-damaged", found.named_id, found.fault}});
     }
-  });
+  }
+}
+
+// What has to be done to images that go together.
+struct Undo {
+  std::vector<CodeWrite> writes;
+  std::vector<RegistryState> registries;
+  std::vector<LiveRange> images;
+  std::vector<LiveRange> closed;  // besides the images: islands that lead there
+  bool may_escape = false;
+};
+
+void perform(const proc::Process& process, const Undo& undo, const Options& options,
+             Outcome& outcome) {
+  outcome.functions += undo.writes.size();
+  std::vector<LiveRange> closed = undo.closed;
+  closed.insert(closed.end(), undo.images.begin(), undo.images.end());
+  Switched switched =
+      switch_over(process, {normalise(std::move(closed))}, options, outcome, [&](const auto&) {
+        change_together(process.memory(), undo.registries, undo.writes, kRevert);
+      });
   switch (switched) {
     case Switched::Done:
       outcome.verdict = Verdict::Recovered;
-      release_image(process, found.image, may_escape, outcome);
+      release_images(process, undo.images, undo.may_escape, outcome);
       break;
     case Switched::Busy:
       outcome.verdict = Verdict::Busy;
@@ -113,12 +125,61 @@ void recover_one(const proc::Process& process, const FoundRegistry& found, const
   }
 }
 
-// A reverted image stays while something may refer to it, or because the run that reverted it was
-// killed before it could look. True if it is gone now.
-bool release_reverted(const proc::Process& process, const FoundRegistry& found) {
+void undo_group(const proc::Process& process, const Group& group, const Options& options,
+                Outcome& outcome) {
+  const std::vector<proc::Module> modules = process.modules();
+  // All staged: none of it ever ran.
+  const bool ran = std::any_of(group.begin(), group.end(), [](const FoundRegistry& found) {
+    return found.registry->state != State::Staged;
+  });
+  Undo undo;
+  for (const FoundRegistry& found : group) {
+    const Registry& r = *found.registry;
+    if (const proc::Module* module = find_module(modules, r)) {
+      if (auto faults = find_faults(process, module, r, true); !faults.empty()) {
+        throw Refused({{"registry-damaged", r.patch_id, faults.front()}});
+      }
+      for (CodeWrite& write : undo_writes(process, r)) {
+        undo.writes.push_back(std::move(write));
+      }
+    } else {  // unloaded since
+      demand_no_jump_into(process, found);
+    }
+    undo.registries.push_back({found.at, r.state});
+    undo.images.push_back(found.image);
+    add_new_code_ranges(r, undo.closed);
+    undo.may_escape |= r.may_escape && ran;
+  }
+  perform(process, undo, options, outcome);
+}
+
+// Nothing leads into the image: it was mapped and no more, or its library was unloaded.
+void remove_image(const proc::Process& process, const FoundRegistry& found, const Options& options,
+                  Outcome& outcome) {
+  demand_no_jump_into(process, found);
+  Undo undo;
+  undo.images = {found.image};
+  if (found.registry) {
+    undo.registries = {{found.at, found.registry->state}};
+    undo.may_escape = found.registry->may_escape;
+  }
+  perform(process, undo, options, outcome);
+}
+
+// Reverted images stay while something may refer to them, or because the run that reverted them was
+// killed before it could look. True if they are gone now.
+bool release_reverted(const proc::Process& process, const Group& group) {
+  std::vector<LiveRange> images;
+  bool may_escape = false;
+  for (const FoundRegistry& found : group) {
+    if (found.registry->state == State::Reverted) {
+      images.push_back(found.image);
+      may_escape |= found.registry->may_escape;
+    }
+  }
   Outcome ignored;
-  release_image(process, found.image, found.registry->may_escape, ignored);
-  return ignored.notes.empty();
+  release_images(process, images, may_escape, ignored);
+  return !images.empty() && ignored.notes.empty();
 }
 
 // An image is open only while it is being mapped. True if there was one.
@@ -143,6 +204,45 @@ bool close_images(const proc::Process& process) {
   return true;
 }
 
+void recover_in(const proc::Process& process, const Options& options, Outcome& outcome) {
+  const std::vector<FoundRegistry> registries = find_registries(process);
+  const std::vector<Group> groups = group_registries(registries);
+  const auto go_on = [&] {
+    return outcome.verdict == Verdict::NothingToRecover || outcome.verdict == Verdict::Recovered;
+  };
+  for (const Group& group : groups) {
+    if (go_on() && is_interrupted(group)) {
+      outcome.patch_id = group.front().registry->patch_id;
+      demand_whole(process, group, registries);
+      undo_group(process, group, options, outcome);
+    }
+  }
+  for (const FoundRegistry& found : registries) {
+    if (go_on() && !found.registry) {
+      outcome.patch_id = found.named_id;
+      if (!is_blank(process, found)) {
+        throw Refused({{"registry-damaged", found.named_id, found.fault}});
+      }
+      remove_image(process, found, options, outcome);
+    }
+  }
+  for (const Group& group : groups) {
+    if (is_interrupted(group)) {
+      continue;
+    }
+    for (const FoundRegistry& found : group) {
+      if (go_on() && found.registry->state == State::Applied &&
+          is_unloaded(process, *found.registry)) {
+        outcome.patch_id = found.registry->patch_id;
+        remove_image(process, found, options, outcome);
+      }
+    }
+    if (go_on() && release_reverted(process, group)) {
+      outcome.verdict = Verdict::Recovered;
+    }
+  }
+}
+
 }  // namespace
 
 Outcome recover(pid_t pid, const Options& options) {
@@ -154,26 +254,7 @@ Outcome recover(pid_t pid, const Options& options) {
     if (close_images(process)) {
       outcome.verdict = Verdict::Recovered;
     }
-    for (const FoundRegistry& found : find_registries(process)) {
-      if (found.registry && found.registry->state == State::Applied &&
-          !is_unloaded(process, *found.registry)) {
-        continue;
-      }
-      if (found.registry && found.registry->state == State::Reverted) {
-        if (release_reverted(process, found)) {
-          outcome.verdict = Verdict::Recovered;
-        }
-        continue;
-      }
-      outcome.patch_id = found.named_id;
-      if (!found.registry && !is_blank(process, found)) {
-        throw Refused({{"registry-damaged", found.named_id, found.fault}});
-      }
-      recover_one(process, found, options, outcome);
-      if (outcome.verdict != Verdict::Recovered) {
-        break;
-      }
-    }
+    recover_in(process, options, outcome);
   } catch (const Refused& r) {
     outcome.verdict = Verdict::Unpatchable;
     outcome.refusals = r.findings();

@@ -5,6 +5,8 @@
 
 #include "apply/registries.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 namespace qp::apply {
@@ -128,6 +130,33 @@ std::vector<FoundRegistry> find_registries(const proc::Process& process) {
     i = j;
   }
   return all;
+}
+
+std::vector<Group> group_registries(const std::vector<FoundRegistry>& all) {
+  std::vector<Group> groups;
+  for (const FoundRegistry& found : all) {
+    if (!found.registry) {
+      continue;
+    }
+    const auto same = [&](const Group& group) {
+      const Registry& r = *group.front().registry;
+      return r.transaction != 0 && r.transaction == found.registry->transaction &&
+             r.patch_id == found.registry->patch_id;
+    };
+    const auto group = std::find_if(groups.begin(), groups.end(), same);
+    if (group == groups.end()) {
+      groups.push_back({found});
+    } else {
+      group->push_back(found);
+    }
+  }
+  return groups;
+}
+
+bool is_interrupted(const Group& group) {
+  return std::any_of(group.begin(), group.end(), [](const FoundRegistry& found) {
+    return found.registry->state != State::Applied && found.registry->state != State::Reverted;
+  });
 }
 
 }  // namespace qp::apply

@@ -22,6 +22,13 @@ struct FoundRegistry {
 // One per mapped image, by address. Never throws for what the process wrote.
 std::vector<FoundRegistry> find_registries(const proc::Process& process);
 
+// The registries of one transaction: they change together. By the address of the first.
+using Group = std::vector<FoundRegistry>;
+// Damaged registries are in none.
+std::vector<Group> group_registries(const std::vector<FoundRegistry>& all);
+// Whether a run was interrupted while it changed the group: some are neither applied nor reverted.
+bool is_interrupted(const Group& group);
+
 const char* state_name(State state);
 // One aligned write into the registry at `registry`.
 void write_state(const proc::Memory& memory, LiveAddr registry, State state);

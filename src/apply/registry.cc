@@ -21,7 +21,7 @@ namespace qp::apply {
 namespace {
 
 constexpr std::string_view kMagic = "QPATCHRG";
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
 constexpr uint64_t kMostDetours = 65536;
 
 uint64_t checksum(ByteView payload) {
@@ -115,6 +115,7 @@ Bytes encode_registry(const Registry& registry) {
   put_range(payload, registry.image);
   append(payload, registry.bias.value);
   append(payload, static_cast<uint8_t>(registry.may_escape));
+  append(payload, registry.transaction);
   append(payload, static_cast<uint32_t>(registry.detours.size()));
   for (const RegistryDetour& d : registry.detours) {
     put_text(payload, d.function);
@@ -191,6 +192,7 @@ std::optional<Registry> decode_registry(ByteView bytes, std::string& why) {
     r.image = get_range(in);
     r.bias = LoadBias{in.read<uint64_t>()};
     r.may_escape = in.read<uint8_t>() != 0;
+    r.transaction = in.read<uint64_t>();
     auto detours = get_count(in);
     for (uint32_t i = 0; i < detours; ++i) {
       r.detours.push_back(get_detour(in));

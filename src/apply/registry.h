@@ -60,6 +60,9 @@ struct Registry {
   // The patch's code hands out addresses of its own functions or variables, so that after a revert
   // something that no scan sees (the kernel, say) may still hold one: the image stays mapped.
   bool may_escape = true;
+  // A patch can have several images in a process, which are applied and reverted together: those
+  // with equal patch id and equal number here. 0: it is alone.
+  uint64_t transaction = 0;
   std::vector<RegistryDetour> detours;
 };
 

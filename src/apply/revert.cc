@@ -1,8 +1,8 @@
 // `revert`, and what reads registries: list and stacks.
 //
-// Nobody may be inside the image at the switch, all of it. Afterwards the image is unmapped if it is
-// provably unreachable; otherwise it stays mapped, in state `reverted`, and the outcome says so
-// (undo.cc).
+// All images of the patch go together. Nobody may be inside any of them at the switch. Afterwards
+// they are unmapped if they are provably unreachable; otherwise they stay mapped, in state
+// `reverted`, and the outcome says so (undo.cc).
 
 #include <algorithm>
 
@@ -18,12 +18,9 @@
 namespace qp::apply {
 namespace {
 
-struct Located {
-  FoundRegistry found;
-  Registry registry;
-};
-
-Located find_applied(const proc::Process& process, const std::string& patch_id) {
+// All that the patch has in the process.
+Group find_applied(const proc::Process& process, const std::string& patch_id) {
+  Group out;
   for (FoundRegistry& found : find_registries(process)) {
     if (!found.registry) {
       if (found.named_id == patch_id) {
@@ -31,48 +28,59 @@ Located find_applied(const proc::Process& process, const std::string& patch_id) 
       }
       continue;
     }
-    Registry& r = *found.registry;
-    bool named = r.patch_id == patch_id && r.state != State::Reverted;
-    if (!named) {
+    const Registry& r = *found.registry;
+    if (r.patch_id != patch_id || r.state == State::Reverted) {
       continue;
     }
     if (r.state != State::Applied) {
       throw Refused(
           {{"interrupted", r.patch_id, fmt::format("its registry says {}", state_name(r.state))}});
     }
-    Registry registry = r;
-    return {std::move(found), std::move(registry)};
+    out.push_back(std::move(found));
   }
-  throw Refused({{"not-applied", patch_id, "no registry in the process has it as applied"}});
-}
-
-std::vector<NamedCode> new_code(const Registry& registry) {
-  std::vector<NamedCode> out;
-  for (const RegistryDetour& d : registry.detours) {
-    out.push_back({d.new_code, d.function});
+  if (out.empty()) {
+    throw Refused({{"not-applied", patch_id, "no registry in the process has it as applied"}});
   }
   return out;
 }
 
+void add_new_code(const Registry& registry, std::vector<NamedCode>& out) {
+  for (const RegistryDetour& d : registry.detours) {
+    out.push_back({d.new_code, d.function});
+  }
+}
+
 void revert_in(const proc::Process& process, const std::string& patch_id, const Options& options,
                Outcome& outcome) {
-  Located located = find_applied(process, patch_id);
-  outcome.functions = located.registry.detours.size();
-  std::vector<proc::Module> modules = process.modules();
-  const proc::Module* module = find_module(modules, located.registry);
-  if (auto faults = find_faults(process, module, located.registry); !faults.empty()) {
-    throw Refused({{"registry-damaged", patch_id, faults.front()}});
+  const Group group = find_applied(process, patch_id);
+  const std::vector<proc::Module> modules = process.modules();
+  std::vector<CodeWrite> writes;
+  std::vector<RegistryState> registries;
+  std::vector<LiveRange> images, closed;
+  std::vector<NamedCode> names;
+  bool may_escape = false;
+  for (const FoundRegistry& found : group) {
+    const Registry& r = *found.registry;
+    if (auto faults = find_faults(process, find_module(modules, r), r); !faults.empty()) {
+      throw Refused({{"registry-damaged", patch_id, faults.front()}});
+    }
+    for (CodeWrite& write : undo_writes(process, r)) {
+      writes.push_back(std::move(write));
+    }
+    registries.push_back({found.at, State::Applied});
+    images.push_back(found.image);
+    add_new_code_ranges(r, closed);
+    may_escape |= r.may_escape;
+    add_new_code(r, names);
   }
-  std::vector<CodeWrite> writes = undo_writes(process, located.registry);
-  Switched switched =
-      switch_over(process, {new_code_ranges(located.registry), new_code(located.registry)}, options,
-                  outcome, [&](const proc::Frozen&) {
-                    restore(process.memory(), located.found.at, writes, State::Applied);
-                  });
+  outcome.functions = names.size();
+  Switched switched = switch_over(
+      process, {normalise(closed), names}, options, outcome,
+      [&](const proc::Frozen&) { change_together(process.memory(), registries, writes, kRevert); });
   switch (switched) {
     case Switched::Done:
       outcome.verdict = Verdict::Reverted;
-      release_image(process, located.registry.image, located.registry.may_escape, outcome);
+      release_images(process, images, may_escape, outcome);
       break;
     case Switched::Busy:
       outcome.verdict = Verdict::Busy;
@@ -107,7 +115,8 @@ Outcome revert(pid_t pid, const std::string& patch_id, const Options& options) {
 std::vector<Applied> list(const proc::Process& process) {
   std::vector<Applied> all;
   std::optional<std::vector<proc::Module>> modules;  // read only if there is something to list
-  for (const FoundRegistry& found : find_registries(process)) {
+  const std::vector<FoundRegistry> registries = find_registries(process);
+  for (const FoundRegistry& found : registries) {
     if (!found.registry) {
       Applied damaged;
       damaged.intact = false;
@@ -115,21 +124,28 @@ std::vector<Applied> list(const proc::Process& process) {
       damaged.registry.image = found.image;
       damaged.faults.push_back(fmt::format("{}: {}", found.where, found.fault));
       all.push_back(std::move(damaged));
-      continue;
     }
-    if (found.registry->state == State::Reverted) {
-      continue;
+  }
+  for (const Group& group : group_registries(registries)) {
+    const bool interrupted = is_interrupted(group);
+    for (const FoundRegistry& found : group) {
+      if (found.registry->state == State::Reverted) {
+        continue;
+      }
+      if (!modules) {
+        modules = process.modules();
+      }
+      Applied a{.registry = *found.registry};
+      if (interrupted) {
+        const bool done = found.registry->state == State::Applied;
+        a.faults = {fmt::format("an interrupted run left it {}",
+                                done ? "half applied" : state_name(found.registry->state))};
+      } else {
+        a.faults = find_faults(process, find_module(*modules, a.registry), a.registry);
+      }
+      a.intact = a.faults.empty();
+      all.push_back(std::move(a));
     }
-    if (!modules) {
-      modules = process.modules();
-    }
-    Applied a{.registry = *found.registry};
-    a.faults = found.registry->state == State::Applied
-                   ? find_faults(process, find_module(*modules, a.registry), a.registry)
-                   : std::vector<std::string>{fmt::format("an interrupted run left it {}",
-                                                          state_name(found.registry->state))};
-    a.intact = a.faults.empty();
-    all.push_back(std::move(a));
   }
   return all;
 }

@@ -186,6 +186,10 @@ bool Scope::is_of_start(const proc::Module& module) const {
   return has(global_, &module);
 }
 
+bool Scope::searches(const proc::Module& module) const {
+  return is_of_start(module) || (library_ && has(own_, &module));
+}
+
 Scope::Found Scope::find(const std::string& name, const std::string& version) const {
   if (!library_) {
     return {find_first(all_, name, version), ""};

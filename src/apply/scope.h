@@ -34,6 +34,9 @@ class Scope {
   const std::vector<const proc::Module*>& all() const { return all_; }
   bool has_target() const;  // false: it was loaded by other means, or into another namespace
 
+  // Whether a symbol of the target is looked for in this module, however it was opened.
+  bool searches(const proc::Module& module) const;
+
   struct Found {
     std::optional<Definition> first;
     std::string doubt;  // not empty: what the order of search can't be told from outside for

@@ -1,4 +1,4 @@
-// Staging maps the image with a handful of system calls on a borrowed thread.
+// Staging maps each image with a handful of system calls on a borrowed thread.
 //
 // The process opens the image file itself (so that maps, gdb, perf and core dumps show its name)
 // where it sees the store under the same path; where it does not (other mount namespace, chroot,
@@ -8,7 +8,8 @@
 //
 // A process of one thread stands still while that thread is borrowed, so only the system calls
 // happen then: the file is written before, and the writable content (GOT slots, pointers, registry)
-// afterwards, through /proc/PID/mem. At the end everything is read back and compared (P7).
+// afterwards, through /proc/PID/mem. If one of several images can't be mapped, those before it go
+// again before the thread is given back. At the end everything is read back and compared (P7).
 
 #include "apply/stage.h"
 
@@ -17,7 +18,7 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
-#include <cerrno>
+#include <deque>
 #include <optional>
 
 #include <fmt/format.h>
@@ -68,8 +69,9 @@ uint64_t demand(int64_t result, const char* what, const std::string& on) {
 }
 
 // The image in the store; written if it is not there, or is not what it should be.
-std::filesystem::path store_image(const Plan& plan, const Options& options) {
-  std::filesystem::path path = options.image_store / image_name(plan.patch_id, plan.image.build_id);
+std::filesystem::path store_image(const PartPlan& plan, const Options& options) {
+  std::filesystem::path path =
+      options.image_store / image_name(plan.registry.patch_id, plan.image.build_id);
   std::error_code ignored;
   if (std::filesystem::exists(path, ignored) && read_file(path) == plan.image.file) {
     return path;
@@ -79,16 +81,11 @@ std::filesystem::path store_image(const Plan& plan, const Options& options) {
   return path;
 }
 
-LiveRange live_range(const Plan& plan) {
-  LoadBias bias = plan.module().bias;
-  return {bias(plan.image.range.start), bias(plan.image.range.end)};
-}
-
 // The image's range on its way into the process. What is not mapped to the end goes away again.
 class Mapping {
  public:
-  Mapping(proc::Borrowed& thread, const proc::Process& process, const Plan& plan)
-      : thread_(thread), process_(process), plan_(plan), range_(live_range(plan)) {}
+  Mapping(proc::Borrowed& thread, const proc::Process& process, const PartPlan& plan)
+      : thread_(thread), process_(process), plan_(plan), range_(plan.registry.image) {}
   Mapping(const Mapping&) = delete;
   Mapping& operator=(const Mapping&) = delete;
   ~Mapping() {
@@ -116,7 +113,7 @@ class Mapping {
 
   proc::Borrowed& thread_;
   const proc::Process& process_;
-  const Plan& plan_;
+  const PartPlan& plan_;
   LiveRange range_;
   int64_t fd_ = -1;
   bool mapped_ = false, complete_ = false;
@@ -140,7 +137,7 @@ void Mapping::reserve() {
   const int how = MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
   const bool named = fd_ >= 0;
   const link::ImageSegment& first = plan_.image.segments.front();
-  first_is_mapped_ = named && plan_.module().bias(first.address) == range_.start &&
+  first_is_mapped_ = named && plan_.module.bias(first.address) == range_.start &&
                      first.offset.value == 0 && (first.flags & elf::kSegW) == 0;
   uint64_t got =
       demand(thread_.call(SYS_mmap, range_.start.value, range_.size(),
@@ -182,7 +179,7 @@ void Mapping::open(const std::optional<std::filesystem::path>& stored) {
 }
 
 void Mapping::open_memfd() {
-  std::string name = image_name(plan_.patch_id, plan_.image.build_id);
+  std::string name = image_name(plan_.registry.patch_id, plan_.image.build_id);
   fd_ = static_cast<int64_t>(
       demand(thread_.call(SYS_memfd_create, put_text(name), MFD_CLOEXEC), "memfd_create", name));
   proc::write_remote_file(process_, static_cast<int>(fd_), plan_.image.file);
@@ -195,7 +192,7 @@ void Mapping::map_segments() {
     }
     const bool zeros = s.file_size == 0;
     demand(
-        thread_.call(SYS_mmap, plan_.module().bias(s.address).value, s.memory_size,
+        thread_.call(SYS_mmap, plan_.module.bias(s.address).value, s.memory_size,
                      static_cast<uint64_t>(protection(s.flags)),
                      MAP_PRIVATE | MAP_FIXED | (zeros ? MAP_ANONYMOUS : 0),
                      zeros ? ~uint64_t{0} : static_cast<uint64_t>(fd_), zeros ? 0 : s.offset.value),
@@ -204,8 +201,8 @@ void Mapping::map_segments() {
 }
 
 // The process runs the mapped file's path itself, so it has to see the same file under it.
-std::optional<std::filesystem::path> try_store_image(const proc::Process& process, const Plan& plan,
-                                                     const Options& options) {
+std::optional<std::filesystem::path> try_store_image(const proc::Process& process,
+                                                     const PartPlan& plan, const Options& options) {
   if (options.map_from_memfd || !process.same_mount_namespace()) {
     return std::nullopt;
   }
@@ -216,8 +213,12 @@ std::optional<std::filesystem::path> try_store_image(const proc::Process& proces
   }
 }
 
-void map_image(const proc::Process& process, const Plan& plan, const Options& options) {
-  auto stored = try_store_image(process, plan, options);
+void map_images(const proc::Process& process, const std::vector<const PartPlan*>& plans,
+                const Options& options) {
+  std::vector<std::optional<std::filesystem::path>> stored;
+  for (const PartPlan* plan : plans) {
+    stored.push_back(try_store_image(process, *plan, options));
+  }
   auto thread = proc::Borrowed::take(process);
   if (!thread) {
     throw Error("no-thread", "borrowing a thread of", std::to_string(process.pid()),
@@ -225,17 +226,22 @@ void map_image(const proc::Process& process, const Plan& plan, const Options& op
   }
   fault_point("stage.borrowed");
   {
-    Mapping mapping(*thread, process, plan);
-    mapping.begin(stored);
-    fault_point("stage.opened");
-    mapping.map_segments();
-    fault_point("stage.mapped");
-    mapping.complete();
+    std::deque<Mapping> mappings;
+    for (size_t i = 0; i < plans.size(); ++i) {
+      Mapping& mapping = mappings.emplace_back(*thread, process, *plans[i]);
+      mapping.begin(stored[i]);
+      fault_point("stage.opened");
+      mapping.map_segments();
+      fault_point("stage.mapped");
+    }
+    for (Mapping& mapping : mappings) {
+      mapping.complete();
+    }
   }
   thread->give_back();
 }
 
-void write_values(const proc::Process& process, const Plan& plan) {
+void write_values(const proc::Process& process, const PartPlan& plan) {
   for (const Write& w : plan.writes) {
     process.memory().write(w.at, w.bytes);
   }
@@ -243,9 +249,9 @@ void write_values(const proc::Process& process, const Plan& plan) {
 
 // Writable segments of an image that was kept hold what its variables have become meanwhile; there
 // only what was written now is compared.
-void read_back(const proc::Process& process, const Plan& plan) {
+void read_back(const proc::Process& process, const PartPlan& plan) {
   for (const link::ImageSegment& s : plan.image.segments) {
-    LiveRange range{plan.module().bias(s.address), plan.module().bias(s.address + s.memory_size)};
+    LiveRange range{plan.module.bias(s.address), plan.module.bias(s.address + s.memory_size)};
     if (s.file_size == 0) {
       continue;  // the kernel's zeros
     }
@@ -275,36 +281,54 @@ Staged::Staged(Staged&& o) noexcept
 Staged::~Staged() {
   if (process_ != nullptr) {
     try {
-      if (plan_->reuse) {
-        write_state(process_->memory(), plan_->registry_at, State::Reverted);
-      } else {
-        unmap_image(*process_, live_range(*plan_));
+      std::vector<LiveRange> images;
+      for (const PartPlan& part : plan_->parts) {
+        if (part.reuse) {
+          write_state(process_->memory(), part.registry_at, State::Reverted);
+        } else {
+          images.push_back(part.registry.image);
+        }
       }
+      unmap_images(*process_, images);
     } catch (const std::exception&) {
-      // The image stays: mapped, unreferenced, in state `staged`; recover removes it.
+      // The images stay: mapped, unreferenced, in state `staged`; recover removes them.
     }
   }
 }
 
 Staged Staged::stage(const proc::Process& process, const Plan& plan, const Options& options) {
-  if (!plan.reuse) {
-    map_image(process, plan, options);
+  std::vector<const PartPlan*> to_map;
+  for (const PartPlan& part : plan.parts) {
+    if (!part.reuse) {
+      to_map.push_back(&part);
+    }
+  }
+  if (!to_map.empty()) {
+    map_images(process, to_map, options);
   }
   Staged staged(process, plan);
-  write_values(process, plan);
-  fault_point("stage.written");
-  read_back(process, plan);
+  for (const PartPlan& part : plan.parts) {
+    write_values(process, part);
+    fault_point("stage.written");
+    read_back(process, part);
+  }
   return staged;
 }
 
-bool unmap_image(const proc::Process& process, LiveRange range) {
+bool unmap_images(const proc::Process& process, const std::vector<LiveRange>& images) {
+  if (images.empty()) {
+    return true;
+  }
   auto thread = proc::Borrowed::take(process);
   if (!thread) {
     return !process.alive();
   }
-  int64_t result = thread->call(SYS_munmap, range.start.value, range.size());
+  bool all = true;
+  for (const LiveRange image : images) {
+    all &= !failed(thread->call(SYS_munmap, image.start.value, image.size()));
+  }
   thread->give_back();
-  return !failed(result);
+  return all;
 }
 
 }  // namespace qp::apply

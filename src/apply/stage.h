@@ -1,4 +1,4 @@
-// Staging: the image enters the process while it runs. Nothing refers to it yet.
+// Staging: the images enter the process while it runs. Nothing refers to them yet.
 #pragma once
 
 #include <filesystem>
@@ -8,8 +8,9 @@
 
 namespace qp::apply {
 
-// A staged image can do two things: become part of the process (keep()) or go away: the destructor
-// unmaps it, by borrowing a thread again, or puts a reused one back to state `reverted`.
+// Staged images can do two things, together: become part of the process (keep()) or go away: the
+// destructor unmaps them, by borrowing a thread again, or puts a reused one back to state
+// `reverted`.
 class Staged {
  public:
   // Throws Error{system} (what the kernel said to a mapping), Error{no-thread}, and what
@@ -26,7 +27,7 @@ class Staged {
   const Plan* plan_;
 };
 
-// Unmaps an image that nothing refers to. False if no thread could be borrowed.
-bool unmap_image(const proc::Process& process, LiveRange range);
+// Unmaps images that nothing refers to. False if no thread could be borrowed.
+bool unmap_images(const proc::Process& process, const std::vector<LiveRange>& images);
 
 }  // namespace qp::apply

@@ -18,6 +18,7 @@
 
 #include <fmt/format.h>
 
+#include "apply/registries.h"
 #include "base/fault.h"
 
 namespace qp::apply {
@@ -57,6 +58,19 @@ std::optional<proc::Frozen> try_freeze(const proc::Process& process, Outcome& ou
     }
     return std::nullopt;
   }
+}
+
+void check_expected(const proc::Memory& memory, const std::vector<CodeWrite>& writes) {
+  Report report;
+  for (const CodeWrite& w : writes) {
+    Bytes have(w.expected.size());
+    if (!memory.try_read(w.at, have) || have != w.expected) {
+      report.refuse(
+          "text-modified", w.function,
+          fmt::format("{:#x} holds {}, expected {}", w.at.value, hex(have), hex(w.expected)));
+    }
+  }
+  report.checkpoint();
 }
 
 }  // namespace
@@ -123,33 +137,38 @@ Switched switch_over(const proc::Process& process, const Closed& closed, const O
   }
 }
 
-void write_code(const proc::Memory& memory, const std::vector<CodeWrite>& writes,
-                std::string_view fault_after_first) {
-  Report report;
-  for (const CodeWrite& w : writes) {
-    Bytes have(w.expected.size());
-    if (!memory.try_read(w.at, have) || have != w.expected) {
-      report.refuse(
-          "text-modified", w.function,
-          fmt::format("{:#x} holds {}, expected {}", w.at.value, hex(have), hex(w.expected)));
-    }
-  }
-  report.checkpoint();
-  size_t done = 0;
+void change_together(const proc::Memory& memory, const std::vector<RegistryState>& registries,
+                     const std::vector<CodeWrite>& writes, const Change& change) {
+  size_t begun = 0, written = 0;
   try {
+    for (const RegistryState& registry : registries) {
+      ++begun;
+      write_state(memory, registry.at, change.during);
+      fault_point(change.begun);
+    }
+    check_expected(memory, writes);
     for (const CodeWrite& w : writes) {
-      ++done;
+      ++written;
       memory.write(w.at, w.wanted);
-      fault_point(fault_after_first);
+      fault_point(change.written);
       Bytes have(w.wanted.size());
       if (!memory.try_read(w.at, have) || have != w.wanted) {
         throw Error("system", "reading back the entry of", w.function,
                     "the process does not have what was written");
       }
     }
+    for (const RegistryState& registry : registries) {
+      fault_point(change.finish);
+      write_state(memory, registry.at, change.after);
+    }
   } catch (...) {
-    while (done-- > 0) {  // backwards, as an island has to be there longer than the jump to it
-      memory.write(writes[done].at, writes[done].expected);
+    // Code first: as long as one registry says that something is under way, all of them are undone
+    // by `recover`.
+    while (written-- > 0) {  // backwards, as an island has to be there longer than the jump to it
+      memory.write(writes[written].at, writes[written].expected);
+    }
+    for (size_t i = 0; i < begun; ++i) {
+      write_state(memory, registries[i].at, registries[i].state);
     }
     throw;
   }

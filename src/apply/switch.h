@@ -27,16 +27,33 @@ struct Closed {
 Switched switch_over(const proc::Process& process, const Closed& closed, const Options& options,
                      Outcome& outcome, const std::function<void(const proc::Frozen&)>& act);
 
-// Detours as a unit: all are written and read back, or none.
-// Throws Error{system} after restoring; Refused{text-modified} before any write if the bytes are
-// not `expected`.
 struct CodeWrite {
   std::string function;
   LiveAddr at;
   Bytes expected, wanted;
 };
-// `fault_after_first`: name of the fault point between writing and reading back.
-void write_code(const proc::Memory& memory, const std::vector<CodeWrite>& writes,
-                std::string_view fault_after_first);
+
+// A registry and the state that it is in.
+struct RegistryState {
+  LiveAddr at;
+  State state = State::Staged;
+};
+
+// What becomes of code and registries, in the order in which it is written; each step has a fault
+// point of this name behind it (finish: before it).
+struct Change {
+  State during, after;
+  std::string_view begun, written, finish;
+};
+inline constexpr Change kCommit = {State::Committing, State::Applied, "commit.begun",
+                                   "commit.detour", "commit.finish"};
+inline constexpr Change kRevert = {State::Reverting, State::Reverted, "revert.begun",
+                                   "revert.detour", "revert.finish"};
+
+// Detours of all images as a unit: all are written and read back and all registries say so, or none.
+// While the process is frozen. Throws Error{system} after restoring; Refused{text-modified} before
+// any write to code if the bytes are not `expected`.
+void change_together(const proc::Memory& memory, const std::vector<RegistryState>& registries,
+                     const std::vector<CodeWrite>& writes, const Change& change);
 
 }  // namespace qp::apply

@@ -11,9 +11,7 @@
 #include <fmt/format.h>
 
 #include "apply/reach.h"
-#include "apply/registries.h"
 #include "apply/stage.h"
-#include "base/fault.h"
 #include "elf/file.h"
 
 namespace qp::apply {
@@ -28,12 +26,13 @@ Bytes read_live(const proc::Process& process, LiveAddr at, size_t size) {
   return bytes;
 }
 
-// Second look, after the switch: is the image unreachable?
-std::string why_reachable(const proc::Process& process, LiveRange image, bool may_escape) {
+// Second look, after the switch: are the images unreachable?
+std::string why_reachable(const proc::Process& process, const std::vector<LiveRange>& images,
+                          bool may_escape) {
   if (may_escape) {
     return "its code hands out addresses of its own functions or variables";
   }
-  ReachScan scan(process, image, kScanLimit);
+  ReachScan scan(process, images, kScanLimit);
   if (std::string obstacle = scan.obstacle(); !obstacle.empty()) {
     return obstacle;
   }
@@ -86,15 +85,13 @@ std::vector<std::string> find_faults(const proc::Process& process, const proc::M
   return faults;
 }
 
-std::vector<LiveRange> new_code_ranges(const Registry& registry) {
-  std::vector<LiveRange> out = {registry.image};
+void add_new_code_ranges(const Registry& registry, std::vector<LiveRange>& out) {
+  out.push_back(registry.image);
   for (const RegistryDetour& d : registry.detours) {
     if (d.island) {
       out.push_back({d.island->at, d.island->at + d.island->jump.size()});
     }
   }
-  std::sort(out.begin(), out.end());
-  return out;
 }
 
 std::vector<CodeWrite> undo_writes(const proc::Process& process, const Registry& registry) {
@@ -111,35 +108,24 @@ std::vector<CodeWrite> undo_writes(const proc::Process& process, const Registry&
   return writes;
 }
 
-void restore(const proc::Memory& memory, LiveAddr registry_at, const std::vector<CodeWrite>& writes,
-             State before) {
-  write_state(memory, registry_at, State::Reverting);
-  try {
-    fault_point("revert.begun");
-    write_code(memory, writes, "revert.detour");
-  } catch (...) {
-    write_state(memory, registry_at, before);
-    throw;
-  }
-  write_state(memory, registry_at, State::Reverted);
-}
-
-void release_image(const proc::Process& process, LiveRange image, bool may_escape,
-                   Outcome& outcome) {
+void release_images(const proc::Process& process, const std::vector<LiveRange>& images,
+                    bool may_escape, Outcome& outcome) {
   std::string reach;
-  // The old code is back already. What fails from here on keeps the image, and is no failure of
+  // The old code is back already. What fails from here on keeps the images, and is no failure of
   // the revert.
   try {
-    reach = why_reachable(process, image, may_escape);
-    if (reach.empty() && !unmap_image(process, image)) {
+    reach = why_reachable(process, images, may_escape);
+    if (reach.empty() && !unmap_images(process, images)) {
       reach = "no thread could be borrowed to unmap it";
     }
   } catch (const Error& e) {
     reach = e.what();
   }
-  if (!reach.empty()) {
-    outcome.notes.push_back(fmt::format("image kept mapped ({} KiB at {:#x}): {}",
-                                        image.size() / 1024, image.start.value, reach));
+  for (const LiveRange image : images) {
+    if (!reach.empty()) {
+      outcome.notes.push_back(fmt::format("image kept mapped ({} KiB at {:#x}): {}",
+                                          image.size() / 1024, image.start.value, reach));
+    }
   }
 }
 

@@ -21,19 +21,15 @@ const proc::Module* find_module(const std::vector<proc::Module>& modules, const 
 std::vector<std::string> find_faults(const proc::Process& process, const proc::Module* module,
                                      const Registry& registry, bool half_done = false);
 
-// Where nobody may be when the detours go: the image, and the islands that lead to it. Sorted.
-std::vector<LiveRange> new_code_ranges(const Registry& registry);
+// Where nobody may be when the detours go: the image, and the islands that lead to it.
+void add_new_code_ranges(const Registry& registry, std::vector<LiveRange>& out);
 
 // The writes that bring the old entries back, where the live bytes are the detour.
 std::vector<CodeWrite> undo_writes(const proc::Process& process, const Registry& registry);
 
-// While the process is frozen. Throws as write_code() does; then the detours and `before` are back.
-void restore(const proc::Memory& memory, LiveAddr registry_at, const std::vector<CodeWrite>& writes,
-             State before);
-
-// When nothing leads into the image any more: unmaps it if nothing can reach it, else says in
-// outcome.notes why it stays.
-void release_image(const proc::Process& process, LiveRange image, bool may_escape,
-                   Outcome& outcome);
+// When nothing leads into these images any more: unmaps them if nothing can reach them, else says
+// in outcome.notes why they stay. They stay together, since one may refer to the other.
+void release_images(const proc::Process& process, const std::vector<LiveRange>& images,
+                    bool may_escape, Outcome& outcome);
 
 }  // namespace qp::apply

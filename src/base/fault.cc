@@ -12,6 +12,30 @@
 #include "base/error.h"
 
 namespace qp {
+namespace {
+
+// "NAME", or "NAME:3" for the third time that the point is reached.
+class Wish {
+ public:
+  explicit Wish(const char* variable) {
+    const char* value = std::getenv(variable);
+    if (value == nullptr) {
+      return;
+    }
+    name_ = value;
+    if (const size_t colon = name_.find(':'); colon != std::string::npos) {
+      left_ = std::atoi(name_.c_str() + colon + 1);
+      name_.resize(colon);
+    }
+  }
+  bool comes_true(std::string_view name) { return name == name_ && --left_ == 0; }
+
+ private:
+  std::string name_;
+  int left_ = 1;
+};
+
+}  // namespace
 
 const std::vector<std::string_view>& all_fault_points() {
   static const std::vector<std::string_view> points = {
@@ -25,9 +49,11 @@ const std::vector<std::string_view>& all_fault_points() {
       "switch.frozen",   // all threads stand still
       "commit.begun",    // the registry says committing
       "commit.detour",   // one detour is written
+      "commit.finish",   // the registry is about to say applied
       "commit.done",     // the patch is applied; contexts are looked for once more
       "revert.begun",    // the registry says reverting
       "revert.detour",   // one entry is restored
+      "revert.finish",   // the registry is about to say reverted
   };
   return points;
 }
@@ -35,17 +61,14 @@ const std::vector<std::string_view>& all_fault_points() {
 void fault_point(std::string_view name) {
   const auto& points = all_fault_points();
   QP_ASSERT(std::find(points.begin(), points.end(), name) != points.end());
-  static const char* const fatal = std::getenv("QPATCH_FAULT_KILL");
-  if (fatal != nullptr && name == fatal) {
+  static Wish fatal("QPATCH_FAULT_KILL"), pausing("QPATCH_FAULT_STOP"), failing("QPATCH_FAULT");
+  if (fatal.comes_true(name)) {
     ::raise(SIGKILL);
   }
-  static const char* pausing = std::getenv("QPATCH_FAULT_STOP");
-  if (pausing != nullptr && name == pausing) {
-    pausing = nullptr;
+  if (pausing.comes_true(name)) {
     ::raise(SIGSTOP);
   }
-  static const char* const wanted = std::getenv("QPATCH_FAULT");
-  if (wanted != nullptr && name == wanted) {
+  if (failing.comes_true(name)) {
     throw Error("fault", "a test made this step fail:", std::string(name), "injected fault");
   }
 }

@@ -187,9 +187,10 @@ const std::vector<RefusalKind>& all_refusals() {
        "Check the PID; `qpatch info` shows the build-id that the patch was made for.",
        ExitCode::NoMatch, false},
       {"mapped-twice", "the process has the target more than once",
-       "A second copy (dlmopen, or a file of the same content) would go on running the old code, "
-       "and the process would be listed as patched.",
-       "Restart the process with the corrected library.", ExitCode::NoMatch, false},
+       "Copies of a library are patched together. An executable that is mapped again can't be told "
+       "apart from the one that runs, and a copy whose file can't be opened can't be proven; it "
+       "would go on running the old code while the process is listed as patched.",
+       "Restart the process with the corrected program.", ExitCode::NoMatch, false},
       {"other-namespace", "the library is not in the process's link map",
        "dlmopen loaded it into a namespace of its own, or it was not ld.so that loaded it; the "
        "order in which its symbols are searched for is not known then.",

@@ -242,6 +242,7 @@ Image link_image(const format::Patch& patch, LinkAddr base, uint64_t registry_si
   image.build_id = stamp_build_id(image.file);
   image.range = layout.range;
   image.segments = layout.segments;
+  image.atoms = layout.atoms;
   image.fills = std::move(content.fills);
   image.registry = {layout.parts[kRegistry].address,
                     layout.parts[kRegistry].address + registry_size};

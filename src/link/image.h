@@ -62,6 +62,7 @@ struct Image {
     LinkRange range;
     uint32_t replaced;
   };
+  std::vector<LinkAddr> atoms;          // per atom of Patch::fresh: where it is
   std::vector<Function> new_functions;  // per Patch::replaced, same order: where the new one is
 };
 

@@ -22,6 +22,7 @@ Registry sample() {
   r.image = {LiveAddr(0x10000), LiveAddr(0x14000)};
   r.bias = LoadBias{0x5000};
   r.may_escape = false;
+  r.transaction = 0x123456789abcdef;
   RegistryDetour d;
   d.function = "f";
   d.file = "f.c";
@@ -50,6 +51,7 @@ TEST(Registry, RoundTrip) {
   EXPECT_EQ(encode_registry(*decoded), encode_registry(r));
   EXPECT_EQ(decoded->detours.front().new_code, r.detours.front().new_code);
   EXPECT_EQ(decoded->applied_at, 1001);
+  EXPECT_EQ(decoded->transaction, r.transaction);
   ASSERT_TRUE(decoded->detours.back().island);
   EXPECT_EQ(decoded->detours.back().island->at, LiveAddr(0x7040));
   EXPECT_EQ(decoded->detours.back().island->jump, r.detours.back().island->jump);
@@ -65,10 +67,11 @@ TEST(Registry, IslandsComeFirst) {
 
 // Claim: whoever stands on an island stands in the way of a revert, as in the image.
 TEST(Registry, IslandsAreClosedWithTheImage) {
-  const std::vector<LiveRange> closed = new_code_ranges(sample());
+  std::vector<LiveRange> closed;
+  add_new_code_ranges(sample(), closed);
   ASSERT_EQ(closed.size(), 2U);
-  EXPECT_EQ(closed[0], (LiveRange{LiveAddr(0x7040), LiveAddr(0x7045)}));
-  EXPECT_EQ(closed[1], sample().image);
+  EXPECT_EQ(closed[0], sample().image);
+  EXPECT_EQ(closed[1], (LiveRange{LiveAddr(0x7040), LiveAddr(0x7045)}));
 }
 
 // Claim: state and time of commit can be changed in place without breaking the checksum.
@@ -117,7 +120,7 @@ TEST(Registry, AbsurdCountIsRefused) {
   append(payload, uint32_t{0xffffffff});  // number of CVE ids
   Bytes bytes;
   append_text(bytes, "QPATCHRG");
-  append(bytes, uint32_t{2});
+  append(bytes, uint32_t{3});
   append(bytes, static_cast<uint32_t>(State::Applied));
   append(bytes, static_cast<uint64_t>(payload.size()));
   append(bytes,

@@ -1,0 +1,236 @@
+// Planning one part: from a patch for one target, and one mapping of that target, to every byte
+// that will be written for it.
+//
+// The order matters for what a user learns: first whether the target's code is what the patch was
+// made for (P1), then whether there is room, and last the small print (imports, coroutines). A
+// process that runs another build of the target gets the patch tied to that build (rebind.h).
+
+#include "apply/part_planner.h"
+
+#include <algorithm>
+#include <ctime>
+
+#include <fmt/format.h>
+
+#include "apply/detours.h"
+#include "apply/escape.h"
+#include "apply/live_proof.h"
+#include "apply/rebind.h"
+#include "link/placement.h"
+
+namespace qp::apply {
+namespace {
+
+constexpr uint64_t kHeapRoom = uint64_t{64} << 20;   // brk may be placed 32 MiB up, and grows
+constexpr uint64_t kStackRoom = uint64_t{64} << 20;  // RLIMIT_STACK is 8 MiB as a rule
+
+// Two patches may live in one process; two on one function may not (each would save the other's
+// jump as the original bytes).
+void check_other_patches(const std::vector<FoundRegistry>& registries, const format::Patch& patch,
+                         LoadBias bias, Report& report) {
+  for (const FoundRegistry& found : registries) {
+    if (!found.registry || found.registry->state != State::Applied) {
+      continue;
+    }
+    for (const RegistryDetour& d : found.registry->detours) {
+      for (const format::Replaced& f : patch.replaced) {
+        if (bias(f.entry) == d.entry) {
+          report.refuse("already-replaced", f.name,
+                        fmt::format("by patch {}", found.registry->patch_id));
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+PartPlanner::PartPlanner(const proc::Process& process, const std::vector<proc::Module>& modules,
+                         const Site& site, const Peers& peers)
+    : process_(process),
+      made_(*site.part),
+      module_(*site.module),
+      symbols_(match::SymbolMap::from_file(*module_.file)),
+      resolver_(process, modules, module_, peers) {
+  plan_.module = module_;
+}
+
+void PartPlanner::bind(Report& report) {
+  if (module_.build_id == made_.meta.target_build_id) {
+    return;
+  }
+  const ModuleReader reader(process_.memory(), module_.bias);
+  match::Target target{reader, symbols_, module_.file->tls_block_end()};
+  target.live_bias = module_.bias;
+  Report there;
+  rebound_ = rebind(made_, target, module_.build_id, there);
+  for (const Refusal& refusal : there.refusals()) {
+    report.refuse(
+        refusal.id, refusal.where,
+        fmt::format("in another build ({}): {}",
+                    module_.build_id.empty() ? "no build-id" : module_.build_id.substr(0, 8),
+                    refusal.detail));
+  }
+}
+
+void PartPlanner::check(const std::vector<FoundRegistry>& registries, Report& report) {
+  Report first;
+  check_other_patches(registries, patch(), module_.bias, first);
+  for (const Refusal& refusal : first.refusals()) {
+    report.refuse(refusal.id, refusal.where, refusal.detail);
+  }
+  if (!first.clean()) {
+    return;  // its code is a jump by now, of which the proof would say that it differs
+  }
+  if (module_.file->is_library()) {
+    resolver_.check_interposition(patch(), report);
+  }
+  const ModuleReader reader(process_.memory(), module_.bias);
+  match::Target target{reader, symbols_, module_.file->tls_block_end()};
+  target.live_bias = module_.bias;
+  prove_live(process_, module_, target, patch(), report);
+}
+
+// A revert that could not unmap the image left it where it was; the same patch takes that place
+// again, so that applying and reverting for ever does not eat the address space.
+std::optional<LinkAddr> PartPlanner::kept_base(const std::vector<FoundRegistry>& registries,
+                                               const std::string& patch_id, uint64_t size) const {
+  for (const FoundRegistry& found : registries) {
+    if (found.registry && found.registry->state == State::Reverted &&
+        found.registry->patch_id == patch_id && found.registry->bias == module_.bias &&
+        found.registry->target_build_id == patch().meta.target_build_id &&
+        found.image.size() <= size) {
+      return module_.bias(found.image.start);
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<LinkAddr> PartPlanner::choose_base(uint64_t size, const std::vector<LiveRange>& taken,
+                                                 Report& report) const {
+  link::PlacementRequest request;
+  request.target = module_.file->load_range();
+  request.size = size;
+  request.bias = module_.bias;
+  request.low_2g = link::needs_low_2g(patch());
+  request.occupied = taken;
+  for (const proc::Mapping& m : process_.mappings()) {
+    request.occupied.push_back(m.range);
+    if (m.name == "[heap]") {
+      request.avoid.push_back({m.range.start, m.range.end + kHeapRoom});
+    } else if (m.name == "[stack]") {
+      request.avoid.push_back({m.range.start - kStackRoom, m.range.end});
+    }
+  }
+  std::sort(request.occupied.begin(), request.occupied.end());
+  request.avoid.push_back({module_.range.end, module_.range.end + kHeapRoom});
+  auto base = link::choose_place(request);
+  if (!base) {  // it need not reach what it does not use (gigabytes of .bss, say)
+    request.target = link::used_range(patch());
+    base = link::choose_place(request);
+  }
+  if (!base) {
+    report.refuse(
+        "no-room", module_.path,
+        fmt::format("no {} KiB are free within 2 GiB of what they refer to, {:#x} to {:#x}{}",
+                    request.size / 1024, module_.bias(request.target.start).value,
+                    module_.bias(request.target.end).value,
+                    request.low_2g ? " and below 2 GiB" : ""));
+  }
+  return base;
+}
+
+Registry PartPlanner::make_registry(const std::string& patch_id, uint64_t transaction) const {
+  const format::Patch& patch = this->patch();
+  const LoadBias bias = module_.bias;
+  auto live = [&](LinkRange r) { return LiveRange{bias(r.start), bias(r.end)}; };
+  Registry r;
+  r.state = State::Staged;
+  r.patch_id = patch_id;
+  r.cves = patch.meta.cves;
+  r.description = patch.meta.description;
+  r.target_name = patch.meta.target_name;
+  r.target_build_id = patch.meta.target_build_id;
+  r.staged_at = std::time(nullptr);
+  r.bias = bias;
+  r.transaction = transaction;
+  r.may_escape = hands_out_addresses(patch.fresh);
+  r.image = live(plan_.image.range);
+  for (size_t i = 0; i < patch.replaced.size(); ++i) {
+    const format::Replaced& f = patch.replaced[i];
+    RegistryDetour d{.function = f.name, .file = f.file, .saved = Bytes(5), .jump = Bytes(5)};
+    d.island = RegistryDetour::Island{LiveAddr(0), Bytes(5), Bytes(5)};  // room for it
+    d.entry = bias(f.entry);
+    for (LinkRange range : f.ranges) {
+      d.old_code.push_back(live(range));
+    }
+    if (i < plan_.detours.size()) {  // known once the image is linked
+      d.at = bias(plan_.detours[i].at);
+      d.saved = plan_.detours[i].expected;
+      d.jump = plan_.detours[i].jump;
+      d.island.reset();
+      if (const auto& island = plan_.detours[i].island) {
+        d.island = RegistryDetour::Island{bias(island->at), island->expected, island->jump};
+      }
+      d.new_code = live(plan_.image.new_functions[i].range);
+    }
+    r.detours.push_back(std::move(d));
+  }
+  return r;
+}
+
+void PartPlanner::link(const std::vector<FoundRegistry>& registries, const std::string& patch_id,
+                       uint64_t transaction, const std::vector<LiveRange>& taken, Report& report) {
+  const uint64_t room = registry_room(make_registry(patch_id, transaction));
+  const uint64_t size = link::image_size(patch(), room);
+  auto base = kept_base(registries, patch_id, size);
+  plan_.reuse = base.has_value();
+  if (!base) {
+    base = choose_base(size, taken, report);
+  }
+  if (!base) {
+    return;
+  }
+  plan_.image = link::link_image(patch(), *base, room, report);
+  if (!report.clean()) {
+    return;
+  }
+  const ModuleReader reader(process_.memory(), module_.bias);
+  match::Target target{reader, symbols_, module_.file->tls_block_end()};
+  target.live_bias = module_.bias;
+  plan_detours(process_, target, patch(), plan_, report);
+  if (!report.clean()) {
+    return;
+  }
+  plan_.registry = make_registry(patch_id, transaction);
+  plan_.registry_at = module_.bias(plan_.image.registry.start);
+}
+
+LiveAddr PartPlanner::address(const elf::AtomSymbol& symbol) const {
+  return module_.bias(plan_.image.atoms[symbol.atom.value()] + symbol.offset);
+}
+
+void PartPlanner::resolve(Report& report) {
+  const LoadBias bias = module_.bias;
+  for (const link::Fill& fill : plan_.image.fills) {
+    uint64_t value = 0;
+    if (fill.kind == link::Fill::Kind::Address) {
+      value = bias(fill.address).value;
+    } else {
+      auto address = resolver_.resolve(patch().fresh.symbols[fill.import],
+                                       patch().fresh_bindings[fill.import], report);
+      if (!address) {
+        continue;
+      }
+      value = address->value + static_cast<uint64_t>(fill.addend);
+    }
+    Bytes bytes;
+    append(bytes, value);
+    plan_.writes.push_back({bias(fill.at), std::move(bytes)});
+  }
+  Bytes registry = encode_registry(plan_.registry);
+  QP_ASSERT(registry.size() <= plan_.image.registry.size());
+  plan_.writes.push_back({plan_.registry_at, std::move(registry)});
+}
+
+}  // namespace qp::apply

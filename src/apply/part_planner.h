@@ -1,0 +1,60 @@
+// Plans one part of a patch, for one mapping of its target.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "apply/imports.h"
+#include "apply/plan.h"
+#include "apply/targets.h"
+#include "match/symbol_map.h"
+
+namespace qp::apply {
+
+// The steps, in this order. All parts take one before any takes the next; where a report has
+// findings after it, there is no next one.
+class PartPlanner {
+ public:
+  // `modules` and `peers` outlive it. `peers` grows until resolve().
+  PartPlanner(const proc::Process& process, const std::vector<proc::Module>& modules,
+              const Site& site, const Peers& peers);
+  PartPlanner(const PartPlanner&) = delete;
+  PartPlanner& operator=(const PartPlanner&) = delete;
+
+  // To the build that the process runs. Findings: rebind()'s.
+  void bind(Report& report);
+  // Is the code what the patch was made for, and free? Findings: already-replaced, prove_live()'s,
+  // those of ImportResolver::check_interposition().
+  void check(const std::vector<FoundRegistry>& registries, Report& report);
+  // Finds a place, which no range of `taken` overlaps, and links there. Findings: no-room,
+  // call-at-entry, link's.
+  void link(const std::vector<FoundRegistry>& registries, const std::string& patch_id,
+            uint64_t transaction, const std::vector<LiveRange>& taken, Report& report);
+  // Values that differ per process. Findings: those of ImportResolver::resolve().
+  void resolve(Report& report);
+
+  const format::Patch& patch() const { return rebound_ ? *rebound_ : made_; }
+  const proc::Module& module() const { return module_; }
+  LiveRange image() const { return plan_.registry.image; }
+  // Of a symbol that the patch defines, once it is linked.
+  LiveAddr address(const elf::AtomSymbol& symbol) const;
+  PartPlan take() { return std::move(plan_); }
+
+ private:
+  std::optional<LinkAddr> kept_base(const std::vector<FoundRegistry>& registries,
+                                    const std::string& patch_id, uint64_t size) const;
+  std::optional<LinkAddr> choose_base(uint64_t size, const std::vector<LiveRange>& taken,
+                                      Report& report) const;
+  Registry make_registry(const std::string& patch_id, uint64_t transaction) const;
+
+  const proc::Process& process_;
+  const format::Patch& made_;
+  const proc::Module& module_;
+  std::optional<format::Patch> rebound_;
+  match::SymbolMap symbols_;
+  ImportResolver resolver_;
+  PartPlan plan_;
+};
+
+}  // namespace qp::apply
