@@ -1,15 +1,16 @@
 // `qpatch build`: the straight list of what happens.
 //
-//   1. open the target; find what the diffs touch; find the units that read it; preprocess
+//   1. open the targets; find what the diffs touch; find the units that read it; preprocess
 //   2. compile each of them twice: the user's tree as it is, and with the patched files over it; if
 //      there are new thread-local variables, the patched one once more (thread_locals.h)
 //   3. take both objects apart and compare them (objdiff), and the layouts of their types
-//   4. find the original functions and symbols in the target and prove them (match)
-//   5. put the units together into one patch (assemble), and link it once for trial (rehearse)
+//   4. find the original functions and symbols in each target and prove them (match)
+//   5. put the units together into one patch for each target (assemble), and link it once for trial
+//      (rehearse)
 //
-// Units are independent up to step 4, so they run in parallel; what they find goes into a report of
-// their own, and these are joined in the database's order: messages and the patch do not depend on
-// timing.
+// Steps 3 to 5 are taken once for each target (part.h). Units are independent up to step 4, so they
+// run in parallel; what they find goes into a report of their own, and these are joined in the
+// database's order: messages and the patch do not depend on timing.
 
 #include "build/build.h"
 
@@ -23,15 +24,12 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "build/analysis.h"
-#include "build/assemble.h"
 #include "build/compdb.h"
 #include "build/compile.h"
-#include "build/context.h"
 #include "build/lto.h"
 #include "build/parallel.h"
+#include "build/part.h"
 #include "build/patched_tree.h"
-#include "build/rehearse.h"
-#include "build/target.h"
 #include "build/thread_locals.h"
 #include "build/touched_units.h"
 
@@ -166,10 +164,15 @@ class WholeProgram {
         directories.push_back(command.directory);
       }
     }
+    if (request.targets.size() > 1) {
+      throw Error("link-command", "can't repeat the link of", request.targets.front().string(),
+                  "with link-time optimisation a patch can be for one target only");
+    }
     fs::path build = fs::is_directory(request.compdb) ? request.compdb
                                                       : fs::absolute(request.compdb).parent_path();
-    link_ = find_link_command(request.link_command, build, request.target, directories, recorded);
-    unit_.replay.source = request.target;
+    link_ = find_link_command(request.link_command, build, request.targets.front(), directories,
+                              recorded);
+    unit_.replay.source = request.targets.front();
     for (const TouchedUnit& unit : touched.units) {
       if (unit.replay.lto && takes_part(link_, unit.replay.object)) {
         add(unit, compilations);
@@ -224,25 +227,32 @@ void keep_objects(const std::vector<Analysis>& units, const fs::path& directory)
   }
 }
 
-format::Meta make_meta(const Request& request, const TargetFile& target,
-                       const std::vector<Analysis>& units, const Report& report) {
-  format::Meta meta;
-  meta.target_name = target.name;
-  meta.target_soname = target.file->soname();
-  meta.target_build_id = target.file->build_id().value_or("");
-  meta.position_independent = target.file->type() == elf::FileType::SharedObject;
-  meta.description = request.description;
-  meta.cves = request.cves;
+// The same warning once.
+void warn_of_compilers(const std::vector<Analysis>& units, std::vector<std::string>& warnings) {
   for (const Analysis& unit : units) {
-    if (unit.chosen) {
-      meta.sources.push_back(unit.unit->recorded_file);
-      meta.toolchain = meta.toolchain.empty() ? unit.toolchain : meta.toolchain;
+    if (unit.compiler_warning && unit.part_of_target &&
+        std::find(warnings.begin(), warnings.end(), *unit.compiler_warning) == warnings.end()) {
+      warnings.push_back(*unit.compiler_warning);
     }
   }
-  for (const Refusal& waived : report.waived()) {
-    meta.waivers.push_back(fmt::format("{}:{}", waived.id, waived.where));
+}
+
+bool holds_any(const Part& part) {
+  return std::any_of(part.units.begin(), part.units.end(),
+                     [](const Analysis& unit) { return unit.part_of_target; });
+}
+
+// Of each unit one, that of the first target for which there is something to tell.
+void take_diffs(std::vector<Part>& parts, Result& result) {
+  for (size_t u = 0; u < parts.front().units.size(); ++u) {
+    for (Part& part : parts) {
+      Analysis& unit = part.units[u];
+      if (unit.diff && (unit.diff->changed() || !unit.report.clean())) {
+        result.diffs.push_back(std::move(*unit.diff));
+        break;
+      }
+    }
   }
-  return meta;
 }
 
 }  // namespace
@@ -250,7 +260,7 @@ format::Meta make_meta(const Request& request, const TargetFile& target,
 Result build(const Request& request, Report& report) {
   Result result;
   std::vector<CompileCommand> commands = read_compdb(request.compdb);
-  TargetFile target = open_target(request.target, request.debug_file, report, result.warnings);
+  std::vector<Part> parts = open_parts(request, report, result.warnings);
   report.checkpoint();
 
   PatchedTree tree(request.patches, commands, result.warnings);
@@ -289,51 +299,46 @@ Result build(const Request& request, Report& report) {
     keep_objects(units, request.keep);
   }
   // From here on no compiler runs.
-  for_each_parallel(units.size(), request.jobs,
-                    [&](size_t i) { analyse(units[i], target, request.waivers); });
-  const KnownGlobals known =
-      match_in_context(units, target, {commands, original, request.jobs}, result.warnings);
-  find_absent(units, target, result.warnings);
-  choose(units, report, result.warnings);
-
-  std::vector<MatchedUnit> matched;
-  bool any_part = touched.units.empty();
-  for (Analysis& unit : units) {
-    any_part |= unit.part_of_target;
-    if (unit.compiler_warning && unit.part_of_target &&
-        std::find(result.warnings.begin(), result.warnings.end(), *unit.compiler_warning) ==
-            result.warnings.end()) {
-      result.warnings.push_back(*unit.compiler_warning);
-    }
-    result.units.push_back({unit.unit->recorded_file, unit.reason, true});
-    if (unit.chosen) {
-      matched.push_back({&*unit.diff, std::move(unit.wanted), std::move(unit.matched)});
-    }
+  for (Part& part : parts) {
+    part.units = units;
   }
-  if (!any_part) {
-    report.refuse("unit-missing", target.name,
-                  fmt::format("none of the {} changed units is in it (the first is {})",
-                              units.size(), touched.units[0].recorded_file));
-  }
-  // The database's order is make's, and may be another one each time.
-  std::stable_sort(matched.begin(), matched.end(), [](const MatchedUnit& a, const MatchedUnit& b) {
-    return a.diff->original.source < b.diff->original.source;
+  for_each_parallel(units.size() * parts.size(), request.jobs, [&](size_t i) {
+    Part& part = parts[i / units.size()];
+    analyse(part.units[i % units.size()], part.target, request.waivers);
   });
-  check_agreement(matched, report);
-  if (!matched.empty() && report.clean()) {
-    format::Patch patch =
-        assemble(matched, target.symbols, target.file->tls_block_end(), known, report);
-    if (report.clean() && !patch.replaced.empty()) {
-      patch.meta = make_meta(request, target, units, report);
-      rehearse_link(patch, target, report);
-      result.patch = std::move(patch);
+  for (Part& part : parts) {
+    part.known = match_in_context(part.units, part.target, {commands, original, request.jobs},
+                                  result.warnings);
+    find_absent(part.units, part.target, result.warnings);
+  }
+  leave_to_others(parts, result.warnings);
+
+  format::PatchFile file;
+  bool any_part = touched.units.empty();
+  for (Part& part : parts) {
+    choose(part.units, part.report, result.warnings);
+    warn_of_compilers(part.units, result.warnings);
+    any_part |= holds_any(part);
+    if (auto patch = make_patch(part, request)) {
+      file.parts.push_back(std::move(*patch));
+    } else if (part.report.clean() && parts.size() > 1) {
+      result.warnings.push_back(fmt::format("{}: nothing in it changes", part.target.name));
     }
   }
-  for (Analysis& unit : units) {
-    if (unit.diff && (unit.diff->changed() || !unit.report.clean())) {
-      result.diffs.push_back(std::move(*unit.diff));
-    }
+  const std::vector<UnitResult> analysed = results_of(parts);
+  result.units.insert(result.units.end(), analysed.begin(), analysed.end());
+  join_reports(parts, report);
+  if (!any_part) {
+    report.refuse("unit-missing", parts.front().target.name,
+                  fmt::format("none of the {} changed units is in it{} (the first is {})",
+                              units.size(), parts.size() == 1 ? "" : ", or in another target",
+                              touched.units[0].recorded_file));
   }
+  check_new_globals(file, report);
+  if (report.clean() && !file.parts.empty()) {
+    result.patch = std::move(file);
+  }
+  take_diffs(parts, result);
   return result;
 }
 

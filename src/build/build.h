@@ -16,9 +16,9 @@ namespace qp::build {
 struct Request {
   std::filesystem::path compdb;  // directory or file
   std::vector<std::filesystem::path>
-      patches;                         // unified diffs, -p1 (or -p0) against the source tree
-  std::filesystem::path target;        // ELF file
-  std::filesystem::path debug_file;    // may be empty
+      patches;  // unified diffs, -p1 (or -p0) against the source tree
+  std::vector<std::filesystem::path> targets;      // ELF files, at least one
+  std::vector<std::filesystem::path> debug_files;  // of targets; may be empty
   std::filesystem::path link_command;  // file; only for -flto, may be empty (build/lto.h)
   std::string description;
   std::vector<std::string> cves;
@@ -34,9 +34,9 @@ struct UnitResult {
 };
 
 struct Result {
-  std::optional<format::Patch> patch;  // nullopt: no change
-  std::vector<UnitResult> units;       // every unit that the diff could touch
-  std::vector<objdiff::Diff> diffs;    // of the compiled ones that changed or were refused
+  std::optional<format::PatchFile> patch;  // nullopt: no change
+  std::vector<UnitResult> units;           // every unit that the diff could touch
+  std::vector<objdiff::Diff> diffs;        // of the compiled ones that changed or were refused
   std::vector<std::string> warnings;
 };
 

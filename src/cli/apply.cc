@@ -32,7 +32,7 @@ Command add_apply(CLI::App& app) {
             options.timeout = parse_duration(args->timeout);
             options.consistency = args->consistency;
             options.map_from_memfd = args->memfd;
-            format::Patch patch = format::open_patch(args->file);
+            format::PatchFile patch = format::open_patch(args->file);
             return report_results(
                 for_each_process(args->processes,
                                  [&](pid_t pid) { return apply::apply(pid, patch, options); }),

@@ -19,8 +19,8 @@ namespace qp::cli {
 namespace {
 
 struct Arguments {
-  std::string compdb, target, debug_file, link_command, output, description, keep;
-  std::vector<std::string> patches, cves, allow;
+  std::string compdb, link_command, output, description, keep;
+  std::vector<std::string> targets, debug_files, patches, cves, allow;
   int jobs = 0;
   bool verbose = false, json = false;
 };
@@ -29,8 +29,10 @@ build::Request make_request(const Arguments& args) {
   build::Request r;
   r.compdb = args.compdb;
   r.patches.assign(args.patches.begin(), args.patches.end());
-  r.target = resolve_target(args.target);
-  r.debug_file = args.debug_file;
+  for (const std::string& target : args.targets) {
+    r.targets.push_back(resolve_target(target));
+  }
+  r.debug_files.assign(args.debug_files.begin(), args.debug_files.end());
   r.link_command = args.link_command;
   r.description = args.description;
   r.cves = args.cves;
@@ -54,8 +56,13 @@ nlohmann::json result_json(const build::Result& result, const Report& report) {
                         {"waived", to_json(report.waived())}};
   if (result.patch) {
     auto functions = nlohmann::json::array();
-    for (const format::Replaced& f : result.patch->replaced) {
-      functions.push_back({{"name", f.name}, {"file", f.file}, {"why", f.why}});
+    for (const format::Patch& part : result.patch->parts) {
+      for (const format::Replaced& f : part.replaced) {
+        functions.push_back({{"name", f.name},
+                             {"file", f.file},
+                             {"target", part.meta.target_name},
+                             {"why", f.why}});
+      }
     }
     out["id"] = result.patch->id();
     out["functions"] = std::move(functions);
@@ -110,7 +117,7 @@ ExitCode run_build(const Arguments& args) {
   if (!result.patch) {
     return no_change(args, result, report);
   }
-  Bytes file = format::write_patch(*result.patch);
+  Bytes file = format::write_patch_file(*result.patch);
   write_file(args.output, file);
   if (args.json) {
     auto out = result_json(result, report);
@@ -126,9 +133,16 @@ ExitCode run_build(const Arguments& args) {
   for (const Refusal& w : report.waived()) {
     std::cout << fmt::format("waived: {}: {}: {}\n", w.id, w.where, w.detail);
   }
+  size_t functions = 0;
+  for (const format::Patch& part : result.patch->parts) {
+    functions += part.replaced.size();
+    if (result.patch->parts.size() > 1) {
+      std::cout << fmt::format("{}: {} function{}\n", part.meta.target_name, part.replaced.size(),
+                               part.replaced.size() == 1 ? "" : "s");
+    }
+  }
   std::cout << fmt::format("{}: patch {}, {} function{}, {} bytes\n", args.output,
-                           result.patch->id(), result.patch->replaced.size(),
-                           result.patch->replaced.size() == 1 ? "" : "s", file.size());
+                           result.patch->id(), functions, functions == 1 ? "" : "s", file.size());
   return ExitCode::Done;
 }
 
@@ -139,10 +153,12 @@ Command add_build(CLI::App& app) {
   CLI::App* sub = app.add_subcommand("build", "Make a patch file from a source diff");
   sub->add_option("--compdb", args->compdb, "compile_commands.json, or its directory")->required();
   sub->add_option("--patch", args->patches, "Unified diff; repeat for several")->required();
-  sub->add_option("--target", args->target, "The program to be repaired: a file, or a PID")
+  sub->add_option("--target", args->targets,
+                  "The program or library to be repaired: a file, or a PID; repeat for several")
       ->required();
   sub->add_option("-o,--output", args->output, "Patch file to write")->required();
-  sub->add_option("--debuginfo", args->debug_file, "Separate debug file of the target");
+  sub->add_option("--debuginfo", args->debug_files,
+                  "Separate debug file of a target; repeat for several");
   sub->add_option("--link-command", args->link_command,
                   "File with the command that links the target, for builds with -flto");
   sub->add_option("--cve", args->cves, "CVE id that the patch closes; repeat for several");

@@ -31,7 +31,7 @@ Command add_check(CLI::App& app) {
             apply::Options options;
             options.timeout = parse_duration(args->timeout);
             options.consistency = args->consistency;
-            format::Patch patch = format::open_patch(args->file);
+            format::PatchFile patch = format::open_patch(args->file);
             return report_results(
                 for_each_process(args->processes,
                                  [&](pid_t pid) { return apply::check(pid, patch, options); }),

@@ -77,7 +77,7 @@ bool is_added(const format::Patch& patch, elf::AtomId id) {
   return true;
 }
 
-nlohmann::json patch_json(const format::Patch& patch) {
+nlohmann::json part_json(const format::Patch& patch) {
   auto functions = nlohmann::json::array();
   for (const format::Replaced& r : patch.replaced) {
     functions.push_back({{"name", r.name},
@@ -115,8 +115,7 @@ nlohmann::json patch_json(const format::Patch& patch) {
     }
   }
   const format::Meta& m = patch.meta;
-  return {{"id", patch.id()},
-          {"target",
+  return {{"target",
            {{"name", m.target_name}, {"build_id", m.target_build_id}, {"soname", m.target_soname}}},
           {"description", m.description},
           {"cves", m.cves},
@@ -126,6 +125,24 @@ nlohmann::json patch_json(const format::Patch& patch) {
           {"functions", std::move(functions)},
           {"data", std::move(data)},
           {"bindings", std::move(bindings)}};
+}
+
+// A patch for one target has everything in one object; one for several has a list.
+nlohmann::json patch_json(const format::PatchFile& file) {
+  nlohmann::json out;
+  if (file.parts.size() == 1) {
+    out = part_json(file.parts.front());
+  } else {
+    auto parts = nlohmann::json::array();
+    for (const format::Patch& part : file.parts) {
+      parts.push_back(part_json(part));
+    }
+    out = {{"description", file.parts.front().meta.description},
+           {"cves", file.parts.front().meta.cves},
+           {"parts", std::move(parts)}};
+  }
+  out["id"] = file.id();
+  return out;
 }
 
 void print_functions(const format::Patch& patch) {
@@ -168,20 +185,25 @@ void print_bindings(const format::Patch& patch) {
   }
 }
 
-void print_patch(const format::Patch& patch) {
+void print_line(const char* name, const std::string& value) {
+  if (!value.empty()) {
+    std::cout << fmt::format("{:<12} {}\n", name, value);
+  }
+}
+
+void print_patch(const format::PatchFile& file) {
+  const format::Meta& m = file.parts.front().meta;
+  print_line("patch", file.id());
+  print_line("description", m.description);
+  print_line("closes", fmt::format("{}", fmt::join(m.cves, " ")));
+}
+
+void print_part(const format::Patch& patch) {
   const format::Meta& m = patch.meta;
-  auto line = [](const char* name, const std::string& value) {
-    if (!value.empty()) {
-      std::cout << fmt::format("{:<12} {}\n", name, value);
-    }
-  };
-  line("patch", patch.id());
-  line("target", fmt::format("{}, build-id {}", m.target_name, m.target_build_id));
-  line("description", m.description);
-  line("closes", fmt::format("{}", fmt::join(m.cves, " ")));
-  line("compiled by", m.toolchain);
-  line("sources", fmt::format("{}", fmt::join(m.sources, " ")));
-  line("waivers", fmt::format("{}", fmt::join(m.waivers, " ")));
+  print_line("target", fmt::format("{}, build-id {}", m.target_name, m.target_build_id));
+  print_line("compiled by", m.toolchain);
+  print_line("sources", fmt::format("{}", fmt::join(m.sources, " ")));
+  print_line("waivers", fmt::format("{}", fmt::join(m.waivers, " ")));
   print_functions(patch);
   print_added(patch);
   print_bindings(patch);
@@ -196,13 +218,17 @@ Command add_info(CLI::App& app) {
   sub->add_flag("--asm", args->assembly, "Old and new code of each replaced function");
   sub->add_flag("--json", args->json, "Machine-readable output");
   return {sub, [args] {
-            format::Patch patch = format::open_patch(args->file);
+            const format::PatchFile patch = format::open_patch(args->file);
             if (args->json) {
               print_json(patch_json(patch));
-            } else {
-              print_patch(patch);
+              return ExitCode::Done;
+            }
+            print_patch(patch);
+            for (const format::Patch& part : patch.parts) {
+              std::cout << (patch.parts.size() > 1 ? "\n" : "");
+              print_part(part);
               if (args->assembly) {
-                print_disassembly(patch);
+                print_disassembly(part);
               }
             }
             return ExitCode::Done;

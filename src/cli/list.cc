@@ -1,5 +1,6 @@
 // qpatch list (or status): what is applied, read from the processes themselves.
 
+#include <algorithm>
 #include <ctime>
 #include <iostream>
 #include <memory>
@@ -20,43 +21,90 @@ std::string utc(int64_t seconds) {
   return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(static_cast<std::time_t>(seconds)));
 }
 
-nlohmann::json patch_json(const apply::Applied& a) {
-  auto functions = nlohmann::json::array();
-  for (const apply::RegistryDetour& d : a.registry.detours) {
-    functions.push_back({{"name", d.function},
-                         {"file", d.file},
-                         {"entry", fmt::format("{:#x}", d.entry.value)},
-                         {"new", fmt::format("{:#x}", d.new_code.start.value)}});
+// All images of one patch.
+using Images = std::vector<const apply::Applied*>;
+
+// In the order of the first image of each.
+std::vector<Images> by_patch(const std::vector<apply::Applied>& applied) {
+  std::vector<Images> out;
+  for (const apply::Applied& a : applied) {
+    const auto same = std::find_if(out.begin(), out.end(), [&](const Images& images) {
+      return images.front()->registry.patch_id == a.registry.patch_id;
+    });
+    if (same == out.end() || a.registry.patch_id.empty()) {
+      out.push_back({&a});
+    } else {
+      same->push_back(&a);
+    }
   }
-  return {{"id", a.registry.patch_id},
-          {"cves", a.registry.cves},
-          {"description", a.registry.description},
-          {"target", a.registry.target_name},
-          {"build_id", a.registry.target_build_id},
+  return out;
+}
+
+nlohmann::json patch_json(const Images& images) {
+  const apply::Registry& first = images.front()->registry;
+  auto functions = nlohmann::json::array(), targets = nlohmann::json::array(),
+       faults = nlohmann::json::array();
+  bool intact = true;
+  for (const apply::Applied* a : images) {
+    for (const apply::RegistryDetour& d : a->registry.detours) {
+      functions.push_back({{"name", d.function},
+                           {"file", d.file},
+                           {"target", a->registry.target_name},
+                           {"entry", fmt::format("{:#x}", d.entry.value)},
+                           {"new", fmt::format("{:#x}", d.new_code.start.value)}});
+    }
+    targets.push_back({{"name", a->registry.target_name},
+                       {"build_id", a->registry.target_build_id},
+                       {"image", fmt::format("{:#x}", a->registry.image.start.value)}});
+    intact &= a->intact;
+    for (const std::string& fault : a->faults) {
+      faults.push_back(fault);
+    }
+  }
+  return {{"id", first.patch_id},
+          {"cves", first.cves},
+          {"description", first.description},
+          {"target", first.target_name},
+          {"build_id", first.target_build_id},
+          {"targets", std::move(targets)},
           {"functions", std::move(functions)},
-          {"applied_at", utc(a.registry.applied_at)},
-          {"intact", a.intact},
-          {"faults", a.faults}};
+          {"applied_at", utc(first.applied_at)},
+          {"intact", intact},
+          {"faults", std::move(faults)}};
+}
+
+void print_image(const apply::Applied& a, const char* indent) {
+  for (const apply::RegistryDetour& d : a.registry.detours) {
+    std::cout << fmt::format("{}{}{}  {:#x} -> {:#x}\n", indent, d.function,
+                             d.file.empty() ? "" : fmt::format(" ({})", d.file), d.entry.value,
+                             d.new_code.start.value);
+  }
+  for (const std::string& f : a.faults) {
+    std::cout << fmt::format("{}fault: {}\n", indent, f);
+  }
 }
 
 void print_tree(const proc::Process& process, const std::vector<apply::Applied>& patches) {
   std::cout << fmt::format("{} {}\n", process.pid(), process.program());
-  for (const apply::Applied& a : patches) {
-    std::string cves =
-        a.registry.cves.empty() ? "" : fmt::format("  {}", fmt::join(a.registry.cves, " "));
-    std::cout << fmt::format(
-        "  {}{}  {}  since {}{}\n", a.registry.patch_id.empty() ? "?" : a.registry.patch_id, cves,
-        a.registry.target_name, utc(a.registry.applied_at), a.intact ? "" : "  DAMAGED");
-    if (!a.registry.description.empty()) {
-      std::cout << fmt::format("    {}\n", a.registry.description);
+  for (const Images& images : by_patch(patches)) {
+    const apply::Registry& first = images.front()->registry;
+    const bool intact =
+        std::all_of(images.begin(), images.end(), [](const auto* a) { return a->intact; });
+    const bool one = images.size() == 1;
+    std::string cves = first.cves.empty() ? "" : fmt::format("  {}", fmt::join(first.cves, " "));
+    std::cout << fmt::format("  {}{}  {}  since {}{}\n",
+                             first.patch_id.empty() ? "?" : first.patch_id, cves,
+                             one ? first.target_name : fmt::format("{} images", images.size()),
+                             utc(first.applied_at), intact ? "" : "  DAMAGED");
+    if (!first.description.empty()) {
+      std::cout << fmt::format("    {}\n", first.description);
     }
-    for (const apply::RegistryDetour& d : a.registry.detours) {
-      std::cout << fmt::format("    {}{}  {:#x} -> {:#x}\n", d.function,
-                               d.file.empty() ? "" : fmt::format(" ({})", d.file), d.entry.value,
-                               d.new_code.start.value);
-    }
-    for (const std::string& f : a.faults) {
-      std::cout << fmt::format("    fault: {}\n", f);
+    for (const apply::Applied* a : images) {
+      if (!one) {
+        std::cout << fmt::format("    {} at {:#x}\n", a->registry.target_name,
+                                 a->registry.bias(LinkAddr(0)).value);
+      }
+      print_image(*a, one ? "    " : "      ");
     }
   }
 }
@@ -84,8 +132,8 @@ ExitCode list_processes(const Arguments& args) {
       }
       if (args.json) {
         auto list = nlohmann::json::array();
-        for (const apply::Applied& a : patches) {
-          list.push_back(patch_json(a));
+        for (const Images& images : by_patch(patches)) {
+          list.push_back(patch_json(images));
         }
         listed.push_back(
             {{"pid", pid}, {"program", process.program()}, {"patches", std::move(list)}});

@@ -81,12 +81,16 @@ void add_proven(const std::string& name, const std::string& scope, LinkAddr addr
 void add_proven(const Arguments& args, const elf::File& file,
                 std::vector<match::MapEntry>& entries) {
   for (const std::string& path : args.patches) {
-    const format::Patch patch = format::open_patch(path);
-    if (patch.meta.target_build_id != file.build_id()) {
+    const format::PatchFile whole = format::open_patch(path);
+    const auto part = std::find_if(
+        whole.parts.begin(), whole.parts.end(),
+        [&](const format::Patch& p) { return p.meta.target_build_id == file.build_id(); });
+    if (part == whole.parts.end()) {
       throw Error("wrong-build", "can't use", path,
-                  fmt::format("it is for build-id {}", patch.meta.target_build_id),
+                  fmt::format("it is for build-id {}", whole.parts.front().meta.target_build_id),
                   ExitCode::NoMatch);
     }
+    const format::Patch& patch = *part;
     for (const format::Replaced& r : patch.replaced) {
       add_proven(r.name, r.file, r.entry, r.ranges.front().size(), entries);
     }

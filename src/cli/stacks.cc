@@ -28,17 +28,25 @@ struct Arguments {
 };
 
 std::vector<apply::NamedCode> code_of_file(const proc::Process& process, const std::string& file) {
-  format::Patch patch = format::open_patch(file);
-  auto module = proc::find_module_by_build_id(process, patch.meta.target_build_id);
-  if (!module) {
-    throw Refused({{"not-in-process", patch.meta.target_name,
-                    fmt::format("no mapped file has build-id {}", patch.meta.target_build_id)}});
-  }
+  const format::PatchFile patch = format::open_patch(file);
+  const std::vector<proc::Module> modules = process.modules();
   std::vector<apply::NamedCode> code;
-  for (const format::Replaced& r : patch.replaced) {
-    for (LinkRange range : r.ranges) {
-      code.push_back({{module->bias(range.start), module->bias(range.end)}, r.name});
+  for (const format::Patch& part : patch.parts) {
+    for (const proc::Module& module : modules) {
+      if (module.build_id != part.meta.target_build_id) {
+        continue;
+      }
+      for (const format::Replaced& r : part.replaced) {
+        for (LinkRange range : r.ranges) {
+          code.push_back({{module.bias(range.start), module.bias(range.end)}, r.name});
+        }
+      }
     }
+  }
+  if (code.empty()) {
+    const format::Meta& first = patch.parts.front().meta;
+    throw Refused({{"not-in-process", first.target_name,
+                    fmt::format("no mapped file has build-id {}", first.target_build_id)}});
   }
   return code;
 }

@@ -396,24 +396,31 @@ TEST_F(Library, all_processes_that_map_it_are_found) {
   EXPECT_EQ(other->ask("1"), "7");
 }
 
-// Refusal: mapped-twice
-// Claim: a process with a second copy of the library, another file of the same content, is refused.
-TEST_F(Library, copied_to_another_path_is_refused) {
+// Claim: a second copy of the library, another file of the same content, is patched as well, in the
+// same transaction.
+TEST_F(Library, copied_to_another_path_is_patched_twice) {
   make(recipe_for(feature_named("static_data"), Loading::ByDlopenLocal), Loading::ByDlopenLocal);
   ASSERT_FALSE(HasFatalFailure());
   const std::filesystem::path copy = dir_->path() / "copy.so";
   std::filesystem::copy_file(made_->library(), copy);
   victim_ = made_->start("host", {{"ALSO_LOAD", copy}});
-  expect_refused("mapped-twice", "copy.so");
+  const Snapshot before = take_snapshot(victim_->pid());
   EXPECT_EQ(victim_->ask("1"), "6");
+  EXPECT_EQ(on_victim("apply", made_->patch()).exit_code, 0);
+  EXPECT_EQ(victim_->ask("1"), "1007");
+  EXPECT_EQ(wrongly_applied(before, take_snapshot(victim_->pid()), 2), "");
+  const CommandResult reverted = on_victim("revert", id());
+  EXPECT_EQ(reverted.exit_code, 0) << reverted.both();
+  EXPECT_EQ(victim_->ask("1"), "8");
+  EXPECT_EQ(left_behind(before, take_snapshot(victim_->pid())), "") << reverted.both();
 }
 
-// Claim: so is one with the library in two namespaces.
+// Claim: a process with the library in two namespaces is refused.
 TEST_F(Library, in_two_namespaces_is_refused) {
   make(recipe_for(feature_named("static_data"), Loading::ByDlopenLocal), Loading::ByDlopenLocal);
   ASSERT_FALSE(HasFatalFailure());
   victim_ = made_->start("host", {{"ALSO_LOAD", made_->library()}, {"ELSEWHERE", "1"}});
-  expect_refused("mapped-twice", "libvictim.so");
+  expect_refused("other-namespace", "libvictim.so");
 }
 
 // Refusal: other-namespace

@@ -250,7 +250,7 @@ TEST(Build, UnitOfAnotherProgram) {
     ADD_FAILURE() << r.id << ": " << r.where << ": " << r.detail;
   }
   ASSERT_TRUE(result.patch);
-  EXPECT_EQ(replaced_names(*result.patch), "f");
+  EXPECT_EQ(replaced_names(result.patch->parts[0]), "f");
   bool told = std::any_of(result.units.begin(), result.units.end(), [](const UnitResult& u) {
     return u.source == "../other.c" && u.reason.find("no part of the target") != std::string::npos;
   });

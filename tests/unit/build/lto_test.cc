@@ -76,7 +76,7 @@ class Optimised {
     Request request;
     request.compdb = build();
     request.patches = {project_.diff({{"f.c", patched}})};
-    request.target = build() / "prog";
+    request.targets = {build() / "prog"};
     request.link_command = link_command;
     request.jobs = 2;
     std::string before = project_.fingerprint();
@@ -95,8 +95,8 @@ void expect_work_of_f(const Result& result, const Report& report) {
     ADD_FAILURE() << r.id << ": " << r.where << ": " << r.detail;
   }
   ASSERT_TRUE(result.patch);
-  ASSERT_EQ(result.patch->replaced.size(), 1u);
-  EXPECT_EQ(result.patch->replaced[0].name.substr(0, 4), "work");
+  ASSERT_EQ(result.patch->parts[0].replaced.size(), 1u);
+  EXPECT_EQ(result.patch->parts[0].replaced[0].name.substr(0, 4), "work");
 }
 
 // Claim: the link command is found where CMake keeps it, and one function is replaced; nothing is

@@ -72,7 +72,7 @@ class Program {
     request.compdb = project_.root() / "build" / "compile_commands.json";
     write_file(request.compdb, as_bytes(entries_.dump()));
     request.patches = {project_.diff(changed)};
-    request.target = target();
+    request.targets = {target()};
     request.jobs = 2;
     std::string before = project_.fingerprint();
     Result result = qp::build::build(request, report);
@@ -90,7 +90,7 @@ class Program {
       throw std::runtime_error("no patch");
     }
     // What the writer takes is consistent.
-    return format::read_patch(format::write_patch(*result.patch), "test");
+    return format::read_patch(format::write_patch_file(*result.patch), "test");
   }
   // The id of the first refusal, found or thrown.
   std::string refusal(const std::map<std::string, std::string>& changed) {
