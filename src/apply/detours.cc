@@ -128,8 +128,8 @@ void plan_detours(const proc::Process& process, const match::Target& target,
       [&](LinkAddr at, size_t size) { return read_code(process, plan.module.bias(at), size); },
       [&](LinkAddr at, uint64_t size) { return target.symbols.next_start_after(at, size); },
       [&](LinkAddr jump, uint64_t size) { return find_spares(target, jump, size); }};
-  plan.detours = link::plan_detours(patch, plan.image, text,
-                                    written_by_others(process, plan.module), report);
+  plan.detours =
+      link::plan_detours(patch, plan.image, text, written_by_others(process, plan.module), report);
   const bool contexts = makes_contexts(process);
   for (size_t i = 0; report.clean() && i < plan.detours.size(); ++i) {
     close_old_code(process, target.symbols, patch.replaced[i], plan.detours[i], contexts, plan,
