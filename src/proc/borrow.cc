@@ -283,6 +283,7 @@ std::optional<Borrowed> Borrowed::take(const Process& process) {
   pid_t pid = process.pid();
   demand_not_frozen(pid);
   Stragglers::sweep(pid);
+  StopTimer::prepare();
   const std::vector<Mapping> mappings = process.mappings();
   auto home_code = find_home_code(process, mappings);
   auto syscall_at = find_syscall(process, mappings);

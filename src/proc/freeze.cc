@@ -36,6 +36,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <optional>
 
 #include <fmt/format.h>
@@ -189,7 +190,10 @@ void Frozen::Seized::seize_all() {
   task_directory =
       Fd(::open(fmt::format("/proc/{}/task", pid).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!task_directory) {
-    return;  // gone
+    if (errno == ENOENT || errno == ESRCH) {
+      return;  // gone
+    }
+    throw system_error("can't open", fmt::format("/proc/{}/task", pid), errno);
   }
   tasks.reserve(count_threads() * 2 + 64);
   // PTRACE_O_TRACEEXEC stops only him who calls exec, after which nothing is left to freeze.
@@ -390,6 +394,7 @@ Frozen Frozen::freeze(const Process& process) {
   if (auto straggler = Stragglers::sweep(process.pid())) {
     throw unresponsive(process.pid(), *straggler);
   }
+  StopTimer::prepare();
   Frozen out;
   out.seized_ = std::make_unique<Seized>(process.pid());
   Seized& seized = *out.seized_;

@@ -92,7 +92,7 @@ Process Process::open(pid_t pid) {
       }
     }
   }
-  if (!out.alive()) {
+  if (!out.memory_ || !out.alive()) {
     throw no_process(pid);
   }
   return out;
@@ -105,7 +105,7 @@ bool Process::alive() const {
   do {
     n = ::poll(&p, 1, 0);
   } while (n < 0 && errno == EINTR);
-  return n == 0;
+  return n <= 0;  // an error of ours is no news of it
 }
 
 uint64_t Process::start_time() const {

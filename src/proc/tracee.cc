@@ -222,6 +222,10 @@ Error traced_error(pid_t pid, pid_t tid) {
                ExitCode::Busy);
 }
 
+void StopTimer::prepare() {
+  thread_timer();
+}
+
 StopTimer::StopTimer() {
   thread_timer().arm(kTimerPeriodNs);
 }

@@ -51,6 +51,9 @@ struct Stop {
 class StopTimer {
  public:
   StopTimer();
+  // Makes what the constructor needs, so that it does not throw later: call before any thread is
+  // attached to. Throws Error{system}.
+  static void prepare();
   StopTimer(const StopTimer&) = delete;
   StopTimer& operator=(const StopTimer&) = delete;
   ~StopTimer();

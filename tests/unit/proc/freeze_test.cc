@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -621,6 +622,25 @@ TEST(Freeze, ExecMeanwhile) {
     victim.expect_untouched();
   }
   EXPECT_GT(gone, 0) << "no freeze met an exec: the test showed nothing";
+}
+
+// Claim: a freeze for which no descriptor is left fails; the process is not taken for one that is gone.
+TEST(Freeze, NoDescriptorIsNotTheEnd) {
+  Victim victim(test::just_sleep);
+  Process process = Process::open(victim.pid());
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit none{.rlim_cur = 0, .rlim_max = before.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &none), 0);
+  std::string code;
+  try {
+    code = Frozen::freeze(process).gone() ? "gone" : "frozen";
+  } catch (const Error& e) {
+    code = e.code();
+  }
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_EQ(code, "system");
+  victim.expect_untouched();
 }
 
 // Claim: a thread that does not stop (here: in vfork) makes the freeze give up soon, with the other
