@@ -7,6 +7,9 @@
 // Suspended contexts are looked for right before each stop. Who is found suspended is waited for like
 // a thread.
 //
+// A thread that sleeps in a call which an interruption would cut short is waited for too, but not for
+// ever: somebody's blocked write may last as long as its reader likes.
+//
 // The unwind tables are loaded between the first look that needs them and the second, and again
 // when a trace could not be finished, since a library may have been loaded meanwhile.
 
@@ -20,6 +23,7 @@
 
 #include "apply/registries.h"
 #include "base/fault.h"
+#include "proc/partial_call.h"
 
 namespace qp::apply {
 namespace {
@@ -29,6 +33,7 @@ using Clock = std::chrono::steady_clock;
 constexpr auto kFirstWait = std::chrono::milliseconds(1);
 constexpr auto kLongestWait = std::chrono::milliseconds(50);
 constexpr int kShareOfStops = 20;
+constexpr auto kForPartialCalls = std::chrono::milliseconds(200);
 
 // The same thread in the same function counts once, however often it was seen.
 void record(std::vector<BusyThread>& all, std::vector<BusyThread> now) {
@@ -80,6 +85,7 @@ Switched switch_over(const proc::Process& process, const Closed& closed, const O
   ContextScan* contexts = closed.contexts;
   const bool look_for_contexts = contexts != nullptr && contexts->is_wanted();
   auto deadline = Clock::now() + options.timeout;
+  const auto patience = std::min(deadline, Clock::now() + kForPartialCalls);
   Clock::duration wait = kFirstWait;
   StackCheck check(process, closed.ranges);
   for (;;) {
@@ -95,6 +101,7 @@ Switched switch_over(const proc::Process& process, const Closed& closed, const O
     }
     fault_point("switch.looked");
     check.prepare();
+    proc::await_whole_calls(process, patience);
     std::optional<proc::Frozen> stopped = try_freeze(process, outcome, deadline);
     if (!stopped) {
       std::this_thread::sleep_for(kLongestWait);

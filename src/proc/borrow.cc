@@ -46,6 +46,7 @@
 #include "proc/cgroup.h"
 #include "proc/code_search.h"
 #include "proc/interrupted_call.h"
+#include "proc/partial_call.h"
 #include "proc/priority.h"
 #include "proc/procfs.h"
 #include "proc/saved_thread.h"
@@ -352,7 +353,7 @@ std::optional<Borrowed> Borrowed::take(const Process& process) {
       if (!stat || stat->dead() || stat->kernel_only() || stat->state == 'D') {
         continue;
       }
-      if (stat->state != 'S') {
+      if (stat->state != 'S' || in_partial_call(pid, tid)) {
         others.push_back(tid);  // a sleeping thread is missed least
         continue;
       }
