@@ -177,7 +177,8 @@ Outcome with_plan(pid_t pid, const format::PatchFile& patch, const Options& opti
       work(*process, *plan, outcome);
     }
   } catch (const Refused& r) {
-    outcome.verdict = Verdict::Unpatchable;
+    // What was read by number counts only if the process still has it.
+    outcome.verdict = !process || process->alive() ? Verdict::Unpatchable : Verdict::Gone;
     outcome.refusals = r.findings();
   } catch (const Error&) {
     if (!process || process->alive()) {

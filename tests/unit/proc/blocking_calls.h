@@ -27,6 +27,9 @@ void add_file_calls(std::vector<BlockingCall>& out);
 void add_socket_calls(std::vector<BlockingCall>& out);
 void add_timed_calls(std::vector<BlockingCall>& out);
 
+// How often each is disturbed: $QPATCH_ROUNDS (bench/manners), else what a test has time for.
+int rounds(int usual);
+
 long result(long n);      // of a libc function: itself, or −errno
 void ignore_signal(int);  // a handler that does nothing
 

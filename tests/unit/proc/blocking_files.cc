@@ -27,7 +27,7 @@
 namespace qp::test {
 namespace {
 
-constexpr timespec kLong{.tv_sec = 60, .tv_nsec = 0};
+constexpr timespec kLong{.tv_sec = 3600, .tv_nsec = 0};
 
 int demand(long fd) {
   if (fd < 0) {

@@ -2,6 +2,7 @@
 // kernel restarts them, with one it answers EINTR.
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -22,7 +23,7 @@ struct Pair {
 };
 
 void set_timeouts(int fd) {
-  timeval timeout{.tv_sec = 60, .tv_usec = 0};
+  timeval timeout{.tv_sec = 3600, .tv_usec = 0};
   ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
   ::setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
 }
@@ -70,7 +71,7 @@ void add_receiving(std::vector<BlockingCall>& out, bool timed) {
     mmsghdr message{};
     message.msg_hdr.msg_iov = &to;
     message.msg_hdr.msg_iovlen = 1;
-    timespec limit{.tv_sec = 60, .tv_nsec = 0};
+    timespec limit{.tv_sec = 3600, .tv_nsec = 0};
     return ::recvmmsg(fd, &message, 1, 0, &limit);
   });
 }
@@ -137,6 +138,8 @@ void add_connections(std::vector<BlockingCall>& out, bool timed) {
   int full = listener_for(0);
   join(make(), name_of(full));
   int late = make();
+  int attempts = 100;  // it tries for longer than any test lasts
+  ::setsockopt(late, IPPROTO_TCP, TCP_SYNCNT, &attempts, sizeof attempts);
   if (timed) {
     set_timeouts(late);
   }

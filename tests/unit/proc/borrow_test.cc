@@ -145,7 +145,7 @@ TEST(Borrow, SleepingThreadEndsItsCall) {
     until([&] { return seen.returned || sleeps(pid, pid, calls[i].number); },
           calls[i].name + " sleeps");
     Process process = Process::open(pid);
-    for (int round = 0; round < 20; ++round) {
+    for (int round = 0; round < test::rounds(20); ++round) {
       borrow_once(process);
       until([&] { return sleeps(pid, pid); }, calls[i].name + " sleeps again");
     }
@@ -203,6 +203,62 @@ TEST(Borrow, SignalsWait) {
     until([&] { return seen->count == 2 * i; }, "both arrive");
   }
   EXPECT_FALSE(seen->mask_wrong);
+  victim.expect_untouched();
+}
+
+// Claim: signals that carry values, sent to one thread while it is borrowed again and again, arrive each
+// once and in order.
+TEST(Borrow, QueuedSignalsKeepTheirOrder) {
+  constexpr int kRounds = 50, kSignals = 60 * kRounds;
+  struct Seen {
+    std::atomic<int> count = 0, out_of_order = 0;
+  };
+  static Shared<Seen> seen;
+  new (&*seen) Seen{};  // tests are repeated
+  Victim victim([&](const auto& ready) {
+    struct sigaction action {};
+    action.sa_flags = SA_SIGINFO | SA_RESTART;
+    action.sa_sigaction = [](int, siginfo_t* info, void*) {
+      if (info->si_value.sival_int != seen->count) {
+        ++seen->out_of_order;
+      }
+      ++seen->count;
+    };
+    ::sigaction(SIGRTMIN, &action, nullptr);
+    test::just_sleep(ready);
+  });
+  std::atomic<int> sent = 0, allowed = 0;
+  std::thread sender([&] {
+    for (int i = 0; i < kSignals; ++i) {
+      while (i >= allowed) {
+        ::sched_yield();
+      }
+      siginfo_t info{};
+      info.si_signo = SIGRTMIN;
+      info.si_code = SI_QUEUE;
+      info.si_pid = ::getpid();
+      info.si_value.sival_int = i;
+      while (::syscall(SYS_rt_tgsigqueueinfo, victim.pid(), victim.pid(), SIGRTMIN, &info) != 0) {
+        ::sched_yield();
+      }
+      ++sent;
+    }
+  });
+  Process process = Process::open(victim.pid());
+  for (int i = 0; i < kRounds;) {
+    auto thread = Borrowed::take(process);
+    if (!thread) {
+      continue;
+    }
+    ++i;
+    int then = sent;
+    allowed = i * kSignals / kRounds;
+    use(*thread);
+    until([&] { return sent > then; }, "some are sent");
+  }
+  sender.join();
+  until([&] { return seen->count == kSignals; }, "all signals arrived");
+  EXPECT_EQ(seen->out_of_order, 0);
   victim.expect_untouched();
 }
 

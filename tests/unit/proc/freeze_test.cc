@@ -388,7 +388,7 @@ TEST(Freeze, NoSystemCallIsInterrupted) {
         },
         calls[i].name + " sleeps");
   }
-  for (int round = 0; round < 200; ++round) {
+  for (int round = 0; round < test::rounds(200); ++round) {
     Frozen::freeze(process).thaw();
     for (const Slot& slot : *slots) {
       if (slot.tid != 0) {

@@ -1,17 +1,23 @@
 #include "proc/process.h"
 
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <memory>
 #include <thread>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "proc/borrow.h"
+#include "proc/freeze.h"
 #include "victim.h"
 
 namespace qp::proc {
@@ -95,6 +101,47 @@ TEST(Process, DeadGroupLeader) {
   EXPECT_TRUE(process.memory().try_read(modules[0].range.start, magic));
   EXPECT_TRUE(process.same_mount_namespace());
   EXPECT_THAT(all_processes(), testing::Contains(victim.pid()));
+}
+
+// Another process of this number (clone3(2), set_tid). −1: not allowed.
+pid_t fork_as(pid_t number) {
+  struct {
+    uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
+        set_tid_size;
+  } arguments{};
+  arguments.exit_signal = SIGCHLD;
+  arguments.set_tid = reinterpret_cast<uint64_t>(&number);
+  arguments.set_tid_size = 1;
+  return static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments));
+}
+
+// Claim: a process that died is not taken for the one that has its number now; that one is left as it
+// was.
+TEST(Process, NumberOfAnother) {
+  auto victim = std::make_unique<Victim>(test::just_sleep);
+  const pid_t number = victim->pid();
+  const Process process = Process::open(number);
+  victim.reset();
+  const pid_t other = fork_as(number);
+  if (other == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    test::sleep_for_ever();
+  }
+  if (other < 0) {
+    GTEST_SKIP() << "a process with a given number can't be made here: " << std::strerror(errno);
+  }
+  ASSERT_EQ(other, number);
+  EXPECT_FALSE(process.alive());
+  EXPECT_TRUE(Frozen::freeze(process).gone());
+  EXPECT_FALSE(Borrowed::take(process));
+  // The stranger has our stack at the same place.
+  EXPECT_THROW(process.memory().write(LiveAddr(reinterpret_cast<uint64_t>(&number)), as_bytes("x")),
+               Error);
+  EXPECT_TRUE(Process::open(other).alive());
+  until([&] { return test::sleeps(other, other); }, "it sleeps on");
+  EXPECT_EQ(test::tracer_of(other, other), 0);
+  ::kill(other, SIGKILL);
+  ::waitpid(other, nullptr, 0);
 }
 
 // Claim: all_processes lists us and no kernel thread.
