@@ -400,7 +400,7 @@ Frozen Frozen::freeze(const Process& process) {
   Seized& seized = *out.seized_;
   seized.seize_all();
   out.threads_.reserve(seized.tasks.capacity());
-  if (!process.alive()) {  // or its number is another process's by now
+  if (!process.same_program()) {  // or its number is another process's by now
     out.gone_ = true;
     out.thaw();
     return out;

@@ -118,6 +118,17 @@ bool Memory::read_pieces(const std::vector<Piece>& pieces) const {
   return true;
 }
 
+// An open mem file keeps the memory's description, not its users: when the last is gone, there is
+// nothing to be read at any address (Linux fs/proc/base.c: mem_rw, mmget_not_zero).
+bool Memory::gone() const {
+  std::byte probe;
+  ssize_t n;
+  do {
+    n = ::pread(mem_.get(), &probe, 1, 0x1000);
+  } while (n < 0 && errno == EINTR);
+  return n == 0;
+}
+
 void Memory::write(LiveAddr at, ByteView bytes) const {
   while (!bytes.empty()) {
     ssize_t n = ::pwrite(mem_.get(), bytes.data(), bytes.size(), static_cast<off_t>(at.value));

@@ -108,6 +108,10 @@ bool Process::alive() const {
   return n <= 0;  // an error of ours is no news of it
 }
 
+bool Process::same_program() const {
+  return alive() && !memory_->gone();
+}
+
 uint64_t Process::start_time() const {
   auto stat = read_task_stat(pid_, pid_);
   return stat ? stat->start : 0;

@@ -38,6 +38,8 @@ class Memory final : public MemoryReader {
   // Through /proc/PID/mem (copy on write of private text). Caller is attached. Throws
   // Error{system}.
   void write(LiveAddr at, ByteView bytes) const;
+  // Nobody has this memory any more: the process exited, or runs another program.
+  bool gone() const;
 
  private:
   pid_t pid_;
@@ -60,7 +62,8 @@ class Process {
   static Process open(pid_t pid);
   pid_t pid() const { return pid_; }
   const std::string& program() const { return program_; }  // base name of the executable
-  bool alive() const;  // by pidfd: the same process, not a later one of that number
+  bool alive() const;         // by pidfd: the same process, not a later one of that number
+  bool same_program() const;  // alive, and has not called exec since open()
   int pidfd() const { return pidfd_.get(); }
   uint64_t start_time() const;  // clock ticks since boot; with the number it names the process
   // Of a thread's view, since a dead group leader shows empty maps.

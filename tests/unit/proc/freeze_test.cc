@@ -624,6 +624,25 @@ TEST(Freeze, ExecMeanwhile) {
   EXPECT_GT(gone, 0) << "no freeze met an exec: the test showed nothing";
 }
 
+// Claim: a process that has called exec since it was opened is gone, and its new program goes on.
+TEST(Freeze, ExecSinceOpenIsTheEnd) {
+  Shared<std::atomic<bool>> go;
+  Victim victim([&](const auto& ready) {
+    ready();
+    while (!*go) {
+    }
+    ::execl("/bin/sleep", "sleep", "1000", nullptr);
+  });
+  Process process = Process::open(victim.pid());
+  EXPECT_TRUE(process.same_program());
+  *go = true;
+  until([&] { return Process::open(victim.pid()).program() == "sleep"; }, "the other program runs");
+  EXPECT_FALSE(process.same_program());
+  EXPECT_TRUE(process.alive());
+  EXPECT_TRUE(Frozen::freeze(process).gone());
+  victim.expect_untouched();
+}
+
 // Claim: a freeze for which no descriptor is left fails; the process is not taken for one that is gone.
 TEST(Freeze, NoDescriptorIsNotTheEnd) {
   Victim victim(test::just_sleep);
