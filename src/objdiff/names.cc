@@ -81,7 +81,8 @@ std::string without_closure_numbers(std::string_view name) {
   return out;
 }
 
-// aaa.1593 → aaa, f.constprop.0 → f.constprop.
+// aaa.1593 → aaa, f.constprop.0 → f.constprop. Link-time optimisation adds .lto_priv.0 to a name that
+// another unit has as well; whether one has, the edit may have changed.
 std::string without_appended_numbers(std::string_view name) {
   std::string out;
   size_t at = 0;
@@ -93,7 +94,7 @@ std::string without_appended_numbers(std::string_view name) {
     std::string_view part = name.substr(at, dot == std::string_view::npos ? dot : dot - at);
     bool number = part.size() > 1 && part[0] == '.' &&
                   part.find_first_not_of("0123456789", 1) == std::string_view::npos;
-    if (!number) {
+    if (!number && part != ".lto_priv") {
       out += part;
     }
     if (dot == std::string_view::npos) {

@@ -15,6 +15,8 @@ TEST(Names, Stem) {
   EXPECT_EQ(stem("aaa.1593"), "aaa");
   EXPECT_EQ(stem("f.constprop.0"), "f.constprop");
   EXPECT_EQ(stem("f.constprop.0.isra.3"), "f.constprop.isra");
+  EXPECT_EQ(stem("last.0.lto_priv.1"), "last");
+  EXPECT_EQ(stem("f.lto_priv.0.cold"), "f.cold");
   EXPECT_EQ(stem("f.cold"), "f.cold");
   EXPECT_EQ(stem("f.aaa.2"), "f.aaa");
   EXPECT_EQ(stem(".compoundliteral.4"), ".compoundliteral");
