@@ -98,14 +98,35 @@ void analyse(Analysis& unit, const TargetFile& target, const std::set<std::strin
 
 // A target without names does not say which units it holds. One of which nothing is there, while
 // others are, is not in it; if nothing of any unit is there, the compilations are not the target's.
-// With very few functions "nothing is there" may as well mean another version of them.
+// With very few functions "nothing is there" may as well mean another version of them. A symbol table
+// has a FILE symbol for each unit: where all of that name belong to units that are proven, another
+// unit of the name (main.c of another program) is not there.
 void find_absent(std::vector<Analysis>& units, const TargetFile& target,
                  std::vector<std::string>& warnings) {
   constexpr uint32_t kFewest = 3;
   const bool any = std::any_of(units.begin(), units.end(), [](const Analysis& unit) {
     return unit.report.clean() && unit.matched.functions_proven != 0;
   });
+  const auto is_taken = [&](const Analysis& absent) {
+    if (absent.report.clean() || absent.whole_program || !absent.diff ||
+        absent.matched.functions_proven != 0) {
+      return false;
+    }
+    const std::string& source = absent.diff->original.source;
+    const auto proven = std::count_if(units.begin(), units.end(), [&](const Analysis& unit) {
+      return unit.diff && unit.diff->original.source == source && unit.part_of_target &&
+             unit.report.clean() && unit.matched.functions_proven != 0;
+    });
+    return proven != 0 && target.symbols.scopes_named(source).size() <= static_cast<size_t>(proven);
+  };
   for (Analysis& unit : units) {
+    if (target.symbols.has_symtab() && unit.part_of_target && is_taken(unit)) {
+      unit.part_of_target = false;
+      unit.report = Report();
+      unit.reason = fmt::format("compiled; no part of the target: its {} is another file",
+                                unit.diff->original.source);
+      warnings.push_back(fmt::format("{}: {}", unit.unit->recorded_file, unit.reason));
+    }
     if (any && !target.symbols.has_symtab() && unit.matched.functions_tried >= kFewest &&
         unit.matched.functions_fitting == 0) {
       unit.part_of_target = false;

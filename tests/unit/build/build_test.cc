@@ -286,6 +286,26 @@ TEST(Refuse, UnitMissing) {
   EXPECT_EQ(program.refusal({{"other.c", "int other(int x) { return x + 2; }\n"}}), "unit-missing");
 }
 
+// Claim: a unit of another program that has the file name of one of the target's is left out, and
+// that is said.
+TEST(Build, SameFileNameInAnotherProgram) {
+  Program program{{"main.c",
+                   "#include \"h.h\"\nint f(int x) { return add(x) + 1; }\n"
+                   "int main(int c, char** v) { return f(c); }\n"},
+                  {"other/main.c",
+                   "#include \"../h.h\"\nint f(int x) { return add(x * 7) ^ 0x1234; }\n"
+                   "int main(int c, char** v) { return f(c) + f(c + 1); }\n"},
+                  {"h.h", "static inline int add(int x) { return x * 3 + 5; }\n"}};
+  Report report;
+  const Result result =
+      program.build({{"h.h", "static inline int add(int x) { return x * 3 + 6; }\n"}}, report);
+  EXPECT_TRUE(report.clean()) << (report.clean() ? "" : report.refusals()[0].detail);
+  EXPECT_TRUE(result.patch.has_value());
+  EXPECT_TRUE(std::any_of(result.warnings.begin(), result.warnings.end(), [](const auto& warning) {
+    return warning.find("other/main.c") != std::string::npos;
+  }));
+}
+
 // Refusal: source-not-compiled
 // Claim: a fix of which one file is compiled by nothing is no patch; the user can say that the file
 // does not belong to it.
