@@ -45,8 +45,12 @@ const std::vector<std::string_view>& all_fault_points() {
       "stage.mapped",    // the image is mapped
       "stage.written",   // its values and the registry are written
       "stage.done",      // the thread has gone home
+      "hook.mapped",     // the stack of the hooks is mapped
+      "hook.entered",    // a hook is about to run its first instruction
+      "hook.done",       // the hooks have run that run while the process does
       "switch.looked",   // no suspended context was found; the process runs
       "switch.frozen",   // all threads stand still
+      "hook.stopped",    // so have those for which everything stands still
       "commit.begun",    // the registry says committing
       "commit.detour",   // one detour is written
       "commit.finish",   // the registry is about to say applied

@@ -418,6 +418,33 @@ int64_t Borrowed::call(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t
               "it is interrupted all the time", ExitCode::Busy);
 }
 
+std::string Borrowed::obstacle() const {
+  QP_ASSERT(state_);
+  return obstacle_to_call(state_->process, state_->tid, state_->saved);
+}
+
+CallEnd Borrowed::run(const FunctionCall& call) {
+  QP_ASSERT(state_);
+  State& s = *state_;
+  QP_ASSERT(s.at == State::At::Event || s.at == State::At::Exit);
+  CallEnd end = call_function(s.process, s.tid, s.saved, call);
+  switch (end.kind) {
+    case CallEnd::Kind::Gone:
+      s.at = State::At::Dead;
+      break;
+    case CallEnd::Kind::Stuck:
+      Stragglers::add(s.pid, s.tid);
+      state_.reset();
+      break;
+    default:
+      s.at = State::At::Event;
+      if (!s.set_out()) {  // as take() left it, for more calls
+        s.at = State::At::Dead;
+      }
+  }
+  return end;
+}
+
 void Borrowed::give_back() noexcept {
   if (!state_) {
     return;

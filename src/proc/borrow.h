@@ -6,7 +6,9 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 
+#include "proc/function_call.h"
 #include "proc/process.h"
 
 namespace qp::proc {
@@ -29,6 +31,11 @@ class Borrowed {
   // Error{system} if the thread died, Error{unresponsive} if the call does not end.
   int64_t call(long number, uint64_t a = 0, uint64_t b = 0, uint64_t c = 0, uint64_t d = 0,
                uint64_t e = 0, uint64_t f = 0);
+  // Runs a function of the process on this thread (function_call.h), which has to be one for which
+  // obstacle() is "". After CallEnd::Kind::Stuck the thread is not ours any more, after Gone not
+  // anybody's.
+  CallEnd run(const FunctionCall& call);
+  std::string obstacle() const;
   // WayHome::kScratch bytes of the process's memory for arguments, until the thread is given back.
   // Nullopt if it has no way home.
   std::optional<LiveAddr> scratch() const;

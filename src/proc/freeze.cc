@@ -43,6 +43,7 @@
 
 #include "base/error.h"
 #include "proc/cgroup.h"
+#include "proc/function_call.h"
 #include "proc/interrupted_call.h"
 #include "proc/priority.h"
 #include "proc/procfs.h"
@@ -78,6 +79,7 @@ struct Task {
   // Exiting ones are attached and counted; they run no user code.
   enum class State { Running, Stopped, Exiting, Gone, KernelOnly } state = State::Running;
   int signal = 0;
+  bool in_event_stop = false;  // in no signal's and no call's: can be lent
   GeneralRegisters registers{};
 };
 
@@ -114,6 +116,7 @@ struct Frozen::Seized {
   void let_go_running(Task& task);
   void let_go_executed();
   bool release(Task& task);
+  std::optional<std::pair<size_t, SavedThread>> find_lendable(const Process& process) const;
 
   pid_t pid;
   Fd task_directory;
@@ -251,6 +254,7 @@ void Frozen::Seized::await(size_t index) {
   }
   task.state = Task::State::Stopped;
   task.signal = stop.signal;
+  task.in_event_stop = stop.kind == Stop::Kind::Event || stop.kind == Stop::Kind::Group;
   if (!get_registers(tid, task.registers)) {
     task.state = Task::State::Gone;  // killed meanwhile
     reap(tid, Clock::now() + kReapPatience);
@@ -429,6 +433,51 @@ Frozen Frozen::freeze(const Process& process) {
     out.thaw();
   }
   return out;
+}
+
+// A thread that sleeps holds fewer locks than one that was stopped anywhere. In a group stop it can
+// be lent as well.
+std::optional<std::pair<size_t, SavedThread>> Frozen::Seized::find_lendable(
+    const Process& process) const {
+  for (const bool sleeping : {true, false}) {
+    for (size_t i = 0; i < tasks.size(); ++i) {
+      const Task& task = tasks[i];
+      if (task.state != Task::State::Stopped || !task.in_event_stop ||
+          (static_cast<int64_t>(task.registers.orig_rax) >= 0) != sleeping) {
+        continue;
+      }
+      auto saved = SavedThread::save(task.tid);
+      if (saved && obstacle_to_call(process, task.tid, *saved).empty()) {
+        return std::pair(i, std::move(*saved));
+      }
+    }
+  }
+  return std::nullopt;
+}
+
+bool Frozen::can_call(const Process& process) const {
+  QP_ASSERT(seized_);
+  return seized_->find_lendable(process).has_value();
+}
+
+std::optional<CallEnd> Frozen::call(const Process& process, const FunctionCall& call) {
+  QP_ASSERT(seized_);
+  const auto lent = seized_->find_lendable(process);
+  if (!lent) {
+    return std::nullopt;
+  }
+  Task& task = seized_->tasks[lent->first];
+  CallEnd end{.kind = CallEnd::Kind::Gone};
+  if (::ptrace(PTRACE_SETOPTIONS, task.tid, nullptr, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC) ==
+      0) {
+    end = call_function(process, task.tid, lent->second, call);
+  }
+  if (end.kind == CallEnd::Kind::Stuck) {
+    task.state = Task::State::Running;  // let_go() finds it running
+  } else if (end.kind == CallEnd::Kind::Gone) {
+    gone_ = true;
+  }
+  return end;
 }
 
 void Frozen::thaw() {

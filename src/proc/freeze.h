@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,9 @@ struct StoppedThread {
   bool kernel_only = false;  // io_uring/vhost worker: runs no user code; has no registers
 };
 
+struct FunctionCall;
+struct CallEnd;
+
 // All threads stand still while this lives. Seized with PTRACE_SEIZE, stopped with
 // PTRACE_INTERRUPT; threads born meanwhile are caught by PTRACE_O_TRACECLONE and by looking again
 // until no new thread appears. Frozen and thawed by the same thread of ours (ptrace's rule).
@@ -41,6 +45,11 @@ class Frozen {
   bool gone() const { return gone_; }
   // Those that are about to exit, and run no user code any more, are left out.
   const std::vector<StoppedThread>& threads() const { return threads_; }
+  // Runs a function of the process on one of the threads while the others stand still. Nullopt: none
+  // of them can be used in the stop that it is in (about to get a signal, say); worth another try
+  // later. Throws what call_function() throws. After CallEnd::Kind::Stuck that thread runs on.
+  std::optional<CallEnd> call(const Process& process, const FunctionCall& call);
+  bool can_call(const Process& process) const;
   // From the first INTERRUPT to the last detach; valid after thaw().
   std::chrono::nanoseconds pause() const { return pause_; }
 

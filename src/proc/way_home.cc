@@ -170,20 +170,36 @@ std::optional<HomeCode> find_home_code(const Process& process,
   return call && restorer ? std::optional(HomeCode{*call, *restorer}) : std::nullopt;
 }
 
+std::optional<HomeFrame> make_home_frame(const SavedThread& saved, LiveAddr end, LiveAddr restorer,
+                                         uint64_t beyond) {
+  const Bytes fpstate = make_fpstate(saved.extended);
+  if (fpstate.empty() || end.value < fpstate.size() + kFrameSize + 128) {
+    return std::nullopt;
+  }
+  const LiveAddr area(align_down(end.value - fpstate.size(), 64));
+  HomeFrame out{LiveAddr(align_down(area.value - kFrameSize - beyond, 16) + beyond), {}};
+  out.bytes.resize(static_cast<size_t>(end - out.at));
+  store_bytes(ByteSpan(out.bytes), 0, make_frame(saved, restorer, area));
+  store_bytes(ByteSpan(out.bytes), static_cast<uint64_t>(area - out.at), fpstate);
+  return out;
+}
+
 std::optional<WayHome> WayHome::lay(const Process& process, const std::vector<Mapping>& mappings,
                                     const SavedThread& saved, LiveAddr restorer) {
   const LiveAddr sp(saved.registers.rsp);
   auto bottom = bottom_of_stack(mappings, sp);
-  Bytes fpstate = make_fpstate(saved.extended);
-  if (!bottom || fpstate.empty() || saved.shadow_stack) {
+  const LiveAddr end(sp.value - kRedZone);
+  if (!bottom || end.value > sp.value || saved.shadow_stack) {
     return std::nullopt;
   }
-  const LiveAddr end(sp.value - kRedZone);
-  const LiveAddr area(align_down(end.value - fpstate.size(), 64));
+  const auto frame = make_home_frame(saved, end, restorer);
+  if (!frame) {
+    return std::nullopt;
+  }
   WayHome out;
-  out.frame_ = LiveAddr(align_down(area.value - kFrameSize, 16));
+  out.frame_ = frame->at;
   out.overwritten_at_ = out.frame_ - kScratch;
-  if (out.overwritten_at_.value < bottom->value + kHeadroom || end.value > sp.value) {
+  if (out.overwritten_at_.value < bottom->value + kHeadroom) {
     return std::nullopt;
   }
   out.overwritten_.resize(static_cast<size_t>(end - out.overwritten_at_));
@@ -191,8 +207,7 @@ std::optional<WayHome> WayHome::lay(const Process& process, const std::vector<Ma
     return std::nullopt;
   }
   try {
-    process.memory().write(area, fpstate);
-    process.memory().write(out.frame_, make_frame(saved, restorer, area));
+    process.memory().write(frame->at, frame->bytes);
   } catch (const Error&) {
     return std::nullopt;  // it can't be written to from outside, or the process is gone
   }

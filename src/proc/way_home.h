@@ -17,6 +17,16 @@ struct HomeCode {
 std::optional<HomeCode> find_home_code(const Process& process,
                                        const std::vector<Mapping>& mappings);
 
+// A signal frame for rt_sigreturn, with the vector state behind it: bytes of the process's memory.
+struct HomeFrame {
+  LiveAddr at;  // of the frame; its first word is the restorer's address
+  Bytes bytes;  // of [at, end), `end` as given
+};
+// The frame that makes a thread what `saved` is. It ends below `end`, and its address is `beyond`
+// (0 or 8) bytes behind a multiple of 16. Nullopt if the state can't be put into a frame.
+std::optional<HomeFrame> make_home_frame(const SavedThread& saved, LiveAddr end, LiveAddr restorer,
+                                         uint64_t beyond = 0);
+
 class WayHome {
  public:
   // Writes the frame below the red zone of the stopped thread's stack. Nullopt if that stack has no
