@@ -121,6 +121,9 @@ class Assembler {
       fresh_.graph.source = units_[0].diff->patched.source;
       old_.graph.source = units_[0].diff->original.source;
     }
+    for (size_t i = 0; i < units_.size(); ++i) {
+      add_hooks(*units_[i].diff, fresh[i]);
+    }
     patch_.fresh = std::move(fresh_.graph);
     patch_.fresh_bindings = std::move(fresh_.bindings);
     patch_.old = std::move(old_.graph);
@@ -165,6 +168,16 @@ class Assembler {
                        fmt::format("{} defines it anew, and the target has one at {:#x}",
                                    diff.patched.source, present[0]->address.value));
       }
+    }
+  }
+
+  void add_hooks(const Diff& diff, const Mapped& mapped) {
+    for (const objdiff::Diff::Hook& hook : diff.hooks) {
+      const AtomSymbol& symbol = diff.patched.symbol_of(hook.function);
+      patch_.hooks.push_back({hook.name, symbol.bind == elf::SymbolBind::Local ? symbol.file : "",
+                              static_cast<format::Hook::When>(hook.when),
+                              static_cast<format::Hook::Others>(hook.others),
+                              mapped.atoms.at(hook.function)});
     }
   }
 

@@ -157,7 +157,7 @@ std::optional<format::Patch> make_patch(Part& part, const Request& request) {
   const TargetFile& target = part.target;
   format::Patch patch =
       assemble(matched, target.symbols, target.file->tls_block_end(), part.known, part.report);
-  if (!part.report.clean() || patch.replaced.empty()) {
+  if (!part.report.clean() || (patch.replaced.empty() && patch.hooks.empty())) {
     return std::nullopt;
   }
   patch.meta = make_meta(request, part);

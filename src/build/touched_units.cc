@@ -30,6 +30,7 @@
 #include "build/compile.h"
 #include "build/include_graph.h"
 #include "build/line_diff.h"
+#include "build/own_headers.h"
 #include "build/parallel.h"
 #include "build/source_lines.h"
 
@@ -198,6 +199,7 @@ TouchedUnits find_touched_units(const std::vector<CompileCommand>& commands, Pat
     return out;
   }
   IncludeGraph graph(tree.files());
+  const fs::path own_headers = write_own_headers(tree.scratch());
   std::vector<Candidate> candidates;
   std::set<fs::path> compiled;  // touched files that have a command of their own
   for (const CompileCommand& command : commands) {
@@ -223,6 +225,7 @@ TouchedUnits find_touched_units(const std::vector<CompileCommand>& commands, Pat
     Replay replay;
     try {
       replay = make_replay(command);
+      replay.arguments.insert(replay.arguments.end(), {"-isystem", own_headers.string()});
     } catch (const Error& e) {
       if (own != nullptr) {
         throw;

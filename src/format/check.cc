@@ -7,6 +7,7 @@
 // - numbers that stand for an enumeration are in it; alignments are powers of two up to a page;
 // - what the new code refers to is in the patch or has a binding;
 // - a replaced function is a function on both sides, and its entry lies in its first range;
+// - a hook is a function of the patch;
 // - no two parts are for one target, and all say the same about what the patch is;
 // - texts that will be printed hold no control characters: a symbol name must not be able to drive
 //   the terminal of an administrator.
@@ -173,6 +174,15 @@ class PatchChecker {
       check_replaced(patch_.replaced[i]);
       if (i > 0 && patch_.replaced[i].entry <= patch_.replaced[i - 1].entry) {
         throw fail("its replaced functions are not in the order of their entries");
+      }
+    }
+    for (const Hook& h : patch_.hooks) {
+      fresh_.line(h.name, "a hook's name");
+      fresh_.line(h.file, "a file name");
+      if (h.function >= patch_.fresh.atoms.size() ||
+          patch_.fresh.atoms[h.function].kind != AtomKind::Function ||
+          patch_.fresh.atoms[h.function].parent) {
+        throw fail(fmt::format("hook '{}' is not a function", h.name));
       }
     }
   }

@@ -2,9 +2,9 @@
 //
 // Addresses are written as hexadecimal text, as tools print them; JSON's own numbers are for
 // counts. Keys are sorted and the form is fixed, so that the bytes are deterministic. Unknown keys
-// are ignored when reading (a later version may add some); a key that is missing or of another type
-// is an error; another format version is an error that says so, since that is what a user can act
-// on. Text that is not UTF-8 (a source path can be anything) is replaced where it is not: it is for
+// are ignored when reading (a later version may add some that can be ignored); a key that is missing
+// or of another type is an error; a newer format version is an error that says so, since that is
+// what a user can act on. Text that is not UTF-8 (a source path can be anything) is replaced where it is not: it is for
 // people, the names that count are ELF symbols.
 
 #include <charconv>
@@ -33,6 +33,10 @@ Bytes to_bytes(const Json& json) {
   return out;
 }
 
+constexpr Hook::When kAllWhen[] = {Hook::When::PreApply, Hook::When::PostApply,
+                                   Hook::When::PreRevert, Hook::When::PostRevert};
+constexpr Hook::Others kAllOthers[] = {Hook::Others::Running, Hook::Others::Stopped};
+
 class MetaReader {
  public:
   explicit MetaReader(const std::string& name) : name_(name) {}
@@ -50,7 +54,9 @@ class MetaReader {
     if (root.is_discarded()) {
       throw fail("it is not JSON");
     }
-    if (uint32_t has = number_at(root, "format"); has != static_cast<uint32_t>(version)) {
+    const uint32_t has = number_at(root, "format");
+    const bool hooks = version == kFormatVersion && has == kHooksVersion;
+    if (!hooks && has != static_cast<uint32_t>(version)) {
       throw fail(fmt::format("the patch has format {}, this qpatch reads format {}", has, version));
     }
     return root;
@@ -135,11 +141,50 @@ class MetaReader {
     return r;
   }
 
+  template <class E, size_t n>
+  E one_of(const E (&all)[n], const Json& object, const char* key) const {
+    const std::string text = text_at(object, key);
+    for (E e : all) {
+      if (text == name_of(e)) {
+        return e;
+      }
+    }
+    throw fail(fmt::format("'{}' is not a known word for '{}'", text, key));
+  }
+
+  Hook hook(const Json& value) const {
+    Hook h;
+    h.name = text_at(value, "name");
+    h.file = text_at(value, "file");
+    h.when = one_of(kAllWhen, value, "when");
+    h.others = one_of(kAllOthers, value, "others");
+    h.function = number_at(value, "function");
+    return h;
+  }
+
  private:
   const std::string& name_;
 };
 
 }  // namespace
+
+const char* name_of(Hook::When when) {
+  switch (when) {
+    case Hook::When::PreApply:
+      return "pre-apply";
+    case Hook::When::PostApply:
+      return "post-apply";
+    case Hook::When::PreRevert:
+      return "pre-revert";
+    case Hook::When::PostRevert:
+      return "post-revert";
+  }
+  return "unknown";
+}
+
+const char* name_of(Hook::Others others) {
+  return others == Hook::Others::Running ? "running" : "stopped";
+}
 
 Bytes write_meta(const Patch& patch) {
   const Meta& m = patch.meta;
@@ -157,7 +202,7 @@ Bytes write_meta(const Patch& patch) {
                         {"ranges", ranges},
                         {"why", r.why}});
   }
-  Json json = {{"format", kFormatVersion},
+  Json json = {{"format", patch.hooks.empty() ? kFormatVersion : kHooksVersion},
                {"target",
                 {{"name", m.target_name},
                  {"soname", m.target_soname},
@@ -170,6 +215,13 @@ Bytes write_meta(const Patch& patch) {
                {"waivers", m.waivers},
                {"supersedes", m.supersedes},
                {"replaced", replaced}};
+  for (const Hook& h : patch.hooks) {
+    json["hooks"].push_back({{"name", h.name},
+                             {"file", h.file},
+                             {"when", name_of(h.when)},
+                             {"others", name_of(h.others)},
+                             {"function", h.function}});
+  }
   return to_bytes(json);
 }
 
@@ -199,6 +251,11 @@ void parse_meta(ByteView json, const std::string& name, Patch& patch) {
   m.supersedes = reader.texts_at(root, "supersedes");
   for (const Json& value : reader.list_at(root, "replaced")) {
     patch.replaced.push_back(reader.replaced(value));
+  }
+  if (reader.number_at(root, "format") == kHooksVersion) {
+    for (const Json& value : reader.list_at(root, "hooks")) {
+      patch.hooks.push_back(reader.hook(value));
+    }
   }
 }
 

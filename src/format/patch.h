@@ -11,7 +11,9 @@
 namespace qp::format {
 
 inline constexpr int kFormatVersion = 1;
-inline constexpr int kPartsVersion = 2;  // of a file with several parts, each of format 1
+inline constexpr int kPartsVersion = 2;  // of a file with several parts
+// Of a patch, or part, with hooks, which older programs must not pass over.
+inline constexpr int kHooksVersion = 3;
 
 struct Meta {
   std::string target_name;           // base name of the target's file
@@ -37,6 +39,21 @@ struct Replaced {
   std::string why;                // first difference, for `info`
 };
 
+// A function of the patch that qpatch runs in the process (include/qpatch/hooks.h, whose numbers
+// these are).
+struct Hook {
+  enum class When : uint8_t { PreApply = 1, PostApply = 2, PreRevert = 3, PostRevert = 4 };
+  enum class Others : uint8_t { Running = 1, Stopped = 2 };  // the other threads meanwhile
+  std::string name;
+  std::string file;  // FILE scope of a static function, else ""
+  When when = When::PreApply;
+  Others others = Others::Stopped;
+  elf::AtomId function = 0;  // in Patch::fresh
+  bool operator==(const Hook&) const = default;
+};
+const char* name_of(Hook::When when);      // "pre-apply"
+const char* name_of(Hook::Others others);  // "stopped"
+
 // For one target.
 struct Patch {
   Meta meta;
@@ -49,6 +66,7 @@ struct Patch {
   elf::AtomGraph old;
   std::vector<elf::Binding> old_bindings;  // parallel to old.symbols; Unbound: not needed
   std::vector<Replaced> replaced;          // by entry
+  std::vector<Hook> hooks;                 // in the order in which they run
 
   std::string id() const;  // first 8 characters of the content hash of write_patch(*this)
 };

@@ -144,6 +144,15 @@ void add_symbols(elf::OutFile& file, const format::Patch& patch, const Layout& l
     out.section = numbers[kText];
     file.symbols.push_back(std::move(out));
   }
+  if (layout.hook_return) {
+    elf::OutSymbol out;
+    out.name = "qpatch.hook_return";
+    out.value = layout.hook_return->value;
+    out.size = kHookReturn.size();
+    out.type = elf::SymbolType::Func;
+    out.section = numbers[kText];
+    file.symbols.push_back(std::move(out));
+  }
 }
 
 std::string stamp_build_id(Bytes& file) {
@@ -252,6 +261,14 @@ Image link_image(const format::Patch& patch, LinkAddr base, uint64_t registry_si
     const LinkAddr start = layout.atoms[id];
     image.new_functions.push_back(
         {patch.replaced[i].name, {start, start + patch.fresh.atoms[id].size}, i});
+  }
+  for (const format::Hook& hook : patch.hooks) {
+    QP_ASSERT(hook.function < patch.fresh.atoms.size());
+    image.hooks.push_back(layout.atoms[hook.function]);
+  }
+  if (layout.hook_return) {
+    image.hook_return = *layout.hook_return + kHookReturnEntry;
+    image.hook_asked = *layout.hook_return + kHookReturnAsked;
   }
   return image;
 }

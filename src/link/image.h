@@ -64,6 +64,10 @@ struct Image {
   };
   std::vector<LinkAddr> atoms;          // per atom of Patch::fresh: where it is
   std::vector<Function> new_functions;  // per Patch::replaced, same order: where the new one is
+  std::vector<LinkAddr> hooks;          // per Patch::hooks, same order
+  // Of an image with hooks: what they return to (proc/function_call.h), and the place right behind
+  // its system call.
+  LinkAddr hook_return, hook_asked;
 };
 
 // What new code calls, instead of __tls_get_addr and of ld.so's descriptor functions, for variables

@@ -226,6 +226,9 @@ class Planner {
     }
     if (part == kText) {
       out_.veneers = cursor_.take(out_.slots.veneers.size() * kVeneerSize, 16);
+      if (!patch_.hooks.empty()) {
+        out_.hook_return = cursor_.take(kHookReturn.size(), 16);
+      }
     }
     out_.parts[part] = {start, cursor_.here().value - start.value, strictest};
   }
@@ -304,23 +307,34 @@ class Planner {
   Layout out_;
 };
 
+elf::FrameEntry simple_frame(uint64_t size, std::initializer_list<unsigned> return_address) {
+  elf::FrameEntry e;
+  e.size = size;
+  for (unsigned byte : {
+           0x01,              // version
+           0x00,              // no augmentation
+           0x01, 0x78,        // code factor 1, data factor -8
+           0x10,              // return address column
+           0x0c, 0x07, 0x08,  // DW_CFA_def_cfa rsp, 8
+       }) {
+    e.cie.push_back(static_cast<std::byte>(byte));
+  }
+  for (unsigned byte : return_address) {
+    e.cie.push_back(static_cast<std::byte>(byte));
+  }
+  return e;
+}
+
 // pc-relative pieces of nothing but the return address: the CFA is rsp + 8 throughout.
 const elf::FrameEntry& veneer_frame() {
-  static const elf::FrameEntry entry = [] {
-    elf::FrameEntry e;
-    e.size = kVeneerSize;
-    for (unsigned byte : {
-             0x01,              // version
-             0x00,              // no augmentation
-             0x01, 0x78,        // code factor 1, data factor -8
-             0x10,              // return address column
-             0x0c, 0x07, 0x08,  // DW_CFA_def_cfa rsp, 8
-             0x90, 0x01,        // DW_CFA_offset 16, 1
-         }) {
-      e.cie.push_back(static_cast<std::byte>(byte));
-    }
-    return e;
-  }();
+  static const elf::FrameEntry entry =
+      simple_frame(kVeneerSize, {0x90, 0x01});  // DW_CFA_offset 16, 1
+  return entry;
+}
+
+const elf::FrameEntry& hook_return_frame() {
+  static const elf::FrameEntry entry =
+      simple_frame(kHookReturn.size(), {0x07, 0x10});  // DW_CFA_undefined 16
   return entry;
 }
 
@@ -335,6 +349,9 @@ std::vector<DescribedRange> described_ranges(const format::Patch& patch, const L
   }
   for (size_t i = 0; i < layout.slots.veneers.size(); ++i) {
     ranges.push_back({&veneer_frame(), layout.veneers + i * kVeneerSize, "veneer"});
+  }
+  if (!patch.hooks.empty()) {
+    ranges.push_back({&hook_return_frame(), layout.hook_return.value_or(layout.base), "hooks"});
   }
   return ranges;
 }

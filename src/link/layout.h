@@ -3,6 +3,7 @@
 
 #include <array>
 #include <map>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -67,6 +68,15 @@ struct TlsBlock {
 };
 inline constexpr uint64_t kDescriptionSize = 3 * kSlotSize;
 
+// What hooks return to. A nop comes first, since a return address is looked up by the byte before
+// it. rt_sigreturn does not return; the jump is for a call that a tracer has made void.
+inline constexpr std::array<uint8_t, 12> kHookReturn = {0x90,                 // nop
+                                                        0x89, 0xc3,           // 1: mov %eax,%ebx
+                                                        0xb8, 0x0f, 0, 0, 0,  // 2: mov $15,%eax
+                                                        0x0f, 0x05,           // syscall
+                                                        0xeb, 0xf7};          // jmp 2b
+inline constexpr uint64_t kHookReturnEntry = 1, kHookReturnAsked = 10;
+
 struct Layout {
   LinkAddr base;
   std::array<Area, kParts> parts;
@@ -74,9 +84,10 @@ struct Layout {
   std::vector<Part> part_of;    // per atom of the patch
   Slots slots;
   TlsBlock tls;
-  LinkAddr indexes, descriptors;       // start of them, in kGot
-  LinkAddr veneers;                    // start of them, in kText
-  std::vector<ImageSegment> segments;  // those that are not empty
+  LinkAddr indexes, descriptors;        // start of them, in kGot
+  LinkAddr veneers;                     // start of them, in kText
+  std::optional<LinkAddr> hook_return;  // of kHookReturn, in kText
+  std::vector<ImageSegment> segments;   // those that are not empty
   LinkRange range;
   uint64_t zeros = 0;  // bytes of the segment that the file does not hold
 
@@ -110,7 +121,8 @@ inline constexpr uint64_t kHeaderRoom = 512;
 // Of .note.gnu.build-id: 12 bytes header, "GNU\0", 20 bytes.
 inline constexpr uint64_t kNoteSize = 36, kNoteBuildIdAt = 16, kBuildIdSize = 20;
 
-// The unwind entries of the image: those of the patch's functions, then that of the veneers.
+// The unwind entries of the image: those of the patch's functions, then those of the veneers and of
+// what hooks return to, which is an outermost frame.
 // Valid as long as `patch` lives.
 std::vector<DescribedRange> described_ranges(const format::Patch& patch, const Layout& layout);
 

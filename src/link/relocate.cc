@@ -80,6 +80,11 @@ class Relocator {
     make_got();
     make_tls_words();
     make_veneers();
+    if (layout_.hook_return) {
+      store_bytes(out_.parts[kText],
+                  layout_.hook_return->value - layout_.parts[kText].address.value,
+                  std::as_bytes(std::span(kHookReturn)));
+    }
     std::sort(out_.fills.begin(), out_.fills.end(),
               [](const Fill& a, const Fill& b) { return a.at < b.at; });
     for (size_t i = 1; i < out_.fills.size(); ++i) {

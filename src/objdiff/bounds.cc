@@ -156,6 +156,10 @@ bool is_private_label(std::string_view name) {
   return name.starts_with(".L");
 }
 
+bool is_hook_section(std::string_view name) {
+  return name == ".qpatch.hooks";
+}
+
 bool is_init_section(std::string_view name) {
   for (std::string_view prefix :
        {".init_array", ".fini_array", ".preinit_array", ".ctors", ".dtors"}) {

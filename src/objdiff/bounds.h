@@ -22,6 +22,9 @@ elf::Storage storage_of(const elf::Section& section);
 bool is_private_label(std::string_view name);
 // .init_array and its kind: code addresses that run at start or exit.
 bool is_init_section(std::string_view name);
+// Records that say which functions are hooks (include/qpatch/hooks.h): for qpatch, and no data of
+// the program.
+bool is_hook_section(std::string_view name);
 
 // `symbols`: the section's defined symbols (indexes), any order. `targets`: offsets that references
 // through a section symbol lead to, sorted; used where nothing better bounds anonymous data.

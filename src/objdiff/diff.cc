@@ -5,6 +5,7 @@
 //   units         function by function: same, changed, new    compare.cc, frames.cc
 //   closure       what the patch needs, what stays bound      closure.cc
 //   state         what can't be changed in a process          state.cc
+//   hooks         functions that qpatch is to run             hooks.cc
 //   check         law 1, by other means                       explained.cc
 //
 // Why it is enough to replace what changed: the callers that did not change were compiled in the
@@ -24,6 +25,7 @@
 #include "objdiff/compare.h"
 #include "objdiff/contents.h"
 #include "objdiff/explain.h"
+#include "objdiff/hooks.h"
 #include "objdiff/pieces.h"
 #include "objdiff/sides.h"
 
@@ -204,6 +206,7 @@ Diff diff(elf::AtomGraph original, elf::AtomGraph patched, Report& report) {
   check_names(sides, correlation, report);
   close_over(sides, correlation, contents, out, report);
   check_state(sides, correlation, contents, out, report);
+  read_hooks(sides, out, report);
   check_explained(out, report);
   return out;
 }

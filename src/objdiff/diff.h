@@ -50,6 +50,15 @@ struct Diff {
     std::string why;
   };
   std::vector<Bound> bound;  // by patched id
+  // What the patched object's section .qpatch.hooks says and the original's did not, or whose
+  // function changed (include/qpatch/hooks.h has the numbers). By line.
+  struct Hook {
+    std::string name;
+    uint8_t when = 0, others = 0;
+    uint32_t line = 0;
+    elf::AtomId function = 0;  // patched
+  };
+  std::vector<Hook> hooks;
   bool changed() const {
     for (const Unit& u : units) {
       if (u.fate == Fate::Changed || u.fate == Fate::New) {

@@ -20,6 +20,7 @@ Side::Side(const elf::AtomGraph& g)
       units_(g.atoms.size()),
       private_(g.atoms.size()),
       init_(g.atoms.size()),
+      hook_(g.atoms.size()),
       maps_(g.atoms.size()) {
   for (elf::AtomId id = 0; id < g.atoms.size(); ++id) {
     const elf::Atom& a = g.atoms[id];
@@ -40,6 +41,7 @@ Side::Side(const elf::AtomGraph& g)
       }
     }
     init_[id] = is_init_section(a.section);
+    hook_[id] = is_hook_section(a.section);
     const elf::AtomSymbol& s = g.symbols[a.symbol];
     bool generated = s.anonymous || (s.bind == elf::SymbolBind::Local && is_generated_name(s.name));
     // A table of labels belongs to its code even if the source gives it a name.

@@ -40,6 +40,7 @@ class Side {
   // compiler made. It is compared by content and copied into the patch.
   bool is_private(elf::AtomId id) const { return private_[id]; }
   bool is_init(elf::AtomId id) const { return init_[id]; }
+  bool is_hook(elf::AtomId id) const { return hook_[id]; }  // a record of one
   // Neighbours in a run of anonymous data whose bounds pointers may cross (see contents.cc).
   std::optional<elf::AtomId> previous_in_run(elf::AtomId id) const;
   std::optional<elf::AtomId> next_in_run(elf::AtomId id) const;
@@ -47,7 +48,7 @@ class Side {
  private:
   bool in_run(elf::AtomId id) const;
   std::vector<std::vector<elf::AtomId>> referrers_, units_;
-  std::vector<bool> private_, init_;
+  std::vector<bool> private_, init_, hook_;
   mutable std::vector<std::unique_ptr<CodeMap>> maps_;
 };
 

@@ -151,7 +151,7 @@ void check_state(const Sides& sides, const Correlation& correlation, Contents& c
     if (is_code(a)) {
       check_labels_in_code(sides.original, o, replaced, report);
     }
-    if (is_code(a) || sides.original.is_init(o)) {
+    if (is_code(a) || sides.original.is_init(o) || sides.original.is_hook(o)) {
       continue;
     }
     auto successor = correlation.patched_of[o];

@@ -117,6 +117,14 @@ TEST(Check, ReplacedFunctions) {
   expect_inconsistent([](Patch& p) { p.replaced.push_back(p.replaced[0]); }, "order");
 }
 
+// Claim: a hook is a function of the new code, and its name is printable.
+TEST(Check, Hooks) {
+  expect_inconsistent([](Patch& p) { p.hooks[0].function = 99; }, "is not a function");
+  expect_inconsistent([](Patch& p) { p.hooks[0].function = 1; }, "is not a function");
+  expect_inconsistent([](Patch& p) { p.hooks[0].function = 2; }, "is not a function");
+  expect_inconsistent([](Patch& p) { p.hooks[0].name = "\x1b[2J"; }, "control characters");
+}
+
 // Claim: a build-id is an even number of lower-case hexadecimal digits.
 TEST(Check, BuildId) {
   for (const char* id : {"", "abc", "0g", "AB", "../x"}) {

@@ -82,14 +82,15 @@ TEST(Hostile, NamesAreCrossChecked) {
 TEST(Hostile, OtherFormatVersion) {
   Bytes bytes = write_patch(sample_patch());
   std::string_view text = as_text(bytes);
-  size_t at = text.find("\"format\": 1");
+  size_t at = text.find("\"format\": 3");
   ASSERT_NE(at, std::string_view::npos);
   store(ByteSpan(bytes), at + 10, '9');
   try {
     read_patch(bytes, "newer");
     FAIL();
   } catch (const Error& e) {
-    EXPECT_NE(std::string(e.what()).find("format 9, this qpatch reads format 1"), std::string::npos)
+    EXPECT_NE(std::string(e.what()).find("format 9, this qpatch reads format 1"),
+              std::string::npos)
         << e.what();
   }
 }

@@ -33,12 +33,26 @@ void expect_equal(const Patch& a, const Patch& b) {
     EXPECT_EQ(a.replaced[i].ranges, b.replaced[i].ranges);
     EXPECT_EQ(a.replaced[i].why, b.replaced[i].why);
   }
+  EXPECT_EQ(a.hooks, b.hooks);
 }
 
 // Claim: nothing of a patch is lost in a file: atoms, symbols, unwind entries, bindings, metadata.
 TEST(RoundTrip, Patch) {
   Patch patch = sample_patch();
   expect_equal(read_patch(write_patch(patch), "sample"), patch);
+}
+
+// Claim: a patch without hooks is of the format that programs which know none read; one with hooks is
+// not.
+TEST(RoundTrip, HooksAreOfAFormatOfTheirOwn) {
+  Patch patch = sample_patch();
+  const Bytes with = write_patch(patch);
+  EXPECT_NE(as_text(with).find("\"format\": 3"), std::string_view::npos);
+  patch.hooks.clear();
+  const Bytes without = write_patch(patch);
+  EXPECT_NE(as_text(without).find("\"format\": 1"), std::string_view::npos);
+  EXPECT_EQ(as_text(without).find("\"hooks\""), std::string_view::npos);
+  expect_equal(read_patch(without, "sample"), patch);
 }
 
 // Claim: what was read is written as the same bytes.

@@ -145,6 +145,8 @@ inline Patch sample_patch() {
   r.ranges = {{LinkAddr(0x401100), LinkAddr(0x401112)}, {LinkAddr(0x401050), LinkAddr(0x401056)}};
   r.why = "add $0x5,%eax → add $0x6,%eax";
   p.replaced = {r};
+  p.hooks = {{"raise_limit", "unit.c", Hook::When::PreApply, Hook::Others::Stopped, 0},
+             {"f", "", Hook::When::PostRevert, Hook::Others::Running, 0}};
   return p;
 }
 
