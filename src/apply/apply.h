@@ -26,6 +26,8 @@ struct Options {
   Consistency consistency = Consistency::Process;
   std::chrono::milliseconds timeout{10'000};  // how long to try while a thread is inside
   std::filesystem::path image_store = "/run/qpatch/images";
+  // Of each hook; nullopt: 1 s while everything stands still, else 10 s.
+  std::optional<std::chrono::milliseconds> hook_timeout;
   bool map_from_memfd = false;  // also chosen by itself where the process can't open the store
 };
 
@@ -67,7 +69,9 @@ struct Outcome {
   std::chrono::nanoseconds pause{};  // of the freeze that succeeded
   std::chrono::nanoseconds longest_pause{};
   int attempts = 0;
-  std::vector<Refusal> refusals;   // Unpatchable
+  std::vector<Refusal> refusals;  // Unpatchable
+  std::vector<Refusal>
+      failed_hooks;                // of hooks behind the switch; Patched or Reverted all the same
   std::vector<BusyThread> busy;    // Busy
   std::vector<std::string> notes;  // "image kept mapped: …"
 };

@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include "apply/apply.h"
+#include "apply/hooks.h"
 #include "apply/lock.h"
 #include "apply/plan.h"
 #include "apply/stage.h"
@@ -53,6 +54,14 @@ void commit(const proc::Memory& memory, const std::vector<RegistryState>& regist
   change_together(memory, registries, writes, kCommit);
 }
 
+std::vector<const Registry*> registry_pointers(const Plan& plan) {
+  std::vector<const Registry*> out;
+  for (const PartPlan& part : plan.parts) {
+    out.push_back(&part.registry);
+  }
+  return out;
+}
+
 std::vector<LiveRange> no_thread_in(const Plan& plan, const Options& options) {
   return options.consistency == Consistency::None ? plan.unsafe : plan.old_code;
 }
@@ -72,11 +81,13 @@ std::vector<NamedCode> old_code(const Plan& plan) {
   return out;
 }
 
+using When = format::Hook::When;
+
 // A context that was suspended inside between the look before the switch and the switch: it goes on
 // in old code, so the switch is taken back. If somebody is in the new code by now, it stays. The
 // patch is applied whatever fails in here.
 void look_once_more(const proc::Process& process, const Plan& plan, ContextScan& contexts,
-                    const Options& options, Outcome& outcome) {
+                    Hooks& hooks, const Options& options, Outcome& outcome) {
   try {
     fault_point("commit.done");
     const auto context = contexts.is_wanted() ? contexts.look() : std::nullopt;
@@ -99,12 +110,20 @@ void look_once_more(const proc::Process& process, const Plan& plan, ContextScan&
       may_escape |= part.registry.may_escape;
     }
     Outcome undone = outcome;
+    hooks.prepare({When::PreRevert, When::PostRevert});
+    hooks.run(When::PreRevert);
+    const Closed no_thread{.ranges = normalise(closed),
+                           .lends_thread = hooks.has_stopped({When::PreRevert, When::PostRevert})};
     const Switched switched =
-        switch_over(process, {normalise(closed)}, at_once, undone, [&](const proc::Frozen&) {
+        switch_over(process, no_thread, at_once, undone, [&](proc::Frozen& frozen) {
+          hooks.run(When::PreRevert, frozen);
           change_together(process.memory(), registries_of(plan, State::Applied), writes, kRevert);
+          hooks.run_after(When::PostRevert, &frozen);
         });
     switch (switched) {
       case Switched::Done:
+        hooks.run_after(When::PostRevert, nullptr);
+        hooks.remove_stack(outcome);
         outcome.verdict = Verdict::Busy;
         outcome.busy = busy;
         release_images(process, images, may_escape, outcome);
@@ -119,10 +138,37 @@ void look_once_more(const proc::Process& process, const Plan& plan, ContextScan&
         outcome.verdict = Verdict::Gone;
         break;
     }
+  } catch (const HookFailed&) {
+    outcome.notes.push_back(
+        "a context was suspended in old code at the last moment, and a pre-revert hook refuses to "
+        "take the patch back");
   } catch (const std::runtime_error& e) {  // Error, Refused
     outcome.notes.push_back(
         fmt::format("suspended contexts could not be looked for once more: {}", e.what()));
   }
+}
+
+// The way out before the commit. An image of which nothing has run is unmapped by its destructor. One
+// that a hook has run in may be reachable, as after a revert; where a hook still runs, all stays.
+void take_back(const proc::Process& process, const Plan& plan, Hooks& hooks, Staged& staged,
+               Outcome& outcome) {
+  if (!hooks.ran() || !process.alive()) {
+    return;
+  }
+  staged.keep();
+  if (hooks.stuck()) {
+    outcome.notes.push_back("a hook still runs in the image; `qpatch recover` takes it away later");
+    return;
+  }
+  hooks.remove_stack(outcome);
+  std::vector<LiveRange> images;
+  bool may_escape = false;
+  for (const PartPlan& part : plan.parts) {
+    write_state(process.memory(), part.registry_at, State::Reverted);
+    images.push_back(part.registry.image);
+    may_escape |= part.registry.may_escape;
+  }
+  release_images(process, images, may_escape, outcome);
 }
 
 void apply_plan(const proc::Process& process, const Plan& plan, const Options& options,
@@ -132,24 +178,49 @@ void apply_plan(const proc::Process& process, const Plan& plan, const Options& o
   fault_point("plan.done");
   Staged staged = Staged::stage(process, plan, options);
   fault_point("stage.done");
-  ContextScan contexts(process, no_context_in(plan, options), plan.starts);
-  Switched switched = switch_over(
-      process, {no_thread_in(plan, options), old_code(plan), &contexts}, options, outcome,
-      [&](const proc::Frozen&) { commit(process.memory(), registries, writes); });
-  switch (switched) {
-    case Switched::Done:
-      staged.keep();
-      outcome.verdict = Verdict::Patched;
-      look_once_more(process, plan, contexts, options, outcome);
-      break;
-    case Switched::Busy:
-      outcome.verdict = Verdict::Busy;
-      break;
-    case Switched::Gone:
-      staged.keep();
-      outcome.verdict = Verdict::Gone;
-      break;
+  Hooks hooks(process, plan.patch_id, registry_pointers(plan), options);
+  try {
+    hooks.prepare({When::PreApply, When::PostApply});
+    hooks.run(When::PreApply);
+    ContextScan contexts(process, no_context_in(plan, options), plan.starts);
+    const Closed closed{no_thread_in(plan, options), old_code(plan), &contexts,
+                        hooks.has_stopped({When::PreApply, When::PostApply})};
+    Switched switched = switch_over(process, closed, options, outcome, [&](proc::Frozen& frozen) {
+      hooks.run(When::PreApply, frozen);
+      fault_point("hook.stopped");
+      commit(process.memory(), registries, writes);
+      hooks.run_after(When::PostApply, &frozen);
+    });
+    switch (switched) {
+      case Switched::Done:
+        staged.keep();
+        outcome.verdict = Verdict::Patched;
+        look_once_more(process, plan, contexts, hooks, options, outcome);
+        break;
+      case Switched::Busy:
+        outcome.verdict = Verdict::Busy;
+        take_back(process, plan, hooks, staged, outcome);
+        break;
+      case Switched::Gone:
+        staged.keep();
+        outcome.verdict = Verdict::Gone;
+        break;
+    }
+  } catch (const HookFailed&) {
+    const std::vector<Refusal> findings = hooks.findings();  // as long as the image has its names
+    take_back(process, plan, hooks, staged, outcome);
+    throw Refused(findings);
+  } catch (...) {
+    if (outcome.verdict != Verdict::Patched) {
+      take_back(process, plan, hooks, staged, outcome);
+    }
+    throw;
   }
+  if (outcome.verdict == Verdict::Patched) {
+    hooks.run_after(When::PostApply, nullptr);
+  }
+  hooks.remove_stack(outcome);
+  outcome.failed_hooks = hooks.findings();
 }
 
 // Plans, and does `work` if there is something to do. A failure against a process that is gone is
@@ -202,7 +273,7 @@ Outcome check(pid_t pid, const format::PatchFile& patch, const Options& options)
     ContextScan contexts(process, no_context_in(plan, options), plan.starts);
     Switched switched =
         switch_over(process, {no_thread_in(plan, options), old_code(plan), &contexts}, options,
-                    outcome, [](const proc::Frozen&) {});
+                    outcome, [](proc::Frozen&) {});
     outcome.verdict = switched == Switched::Done   ? Verdict::Patchable
                       : switched == Switched::Busy ? Verdict::Busy
                                                    : Verdict::Gone;

@@ -23,6 +23,7 @@
 
 #include <fmt/format.h>
 
+#include "apply/hooks.h"
 #include "match/symbol_map.h"
 
 namespace qp::apply {
@@ -84,6 +85,12 @@ std::optional<LiveRange> StackCheck::stack_mapping(LiveAddr sp) const {
   return it->range;
 }
 
+bool StackCheck::on_hook_stack(LiveAddr sp) const {
+  return std::any_of(mappings_.begin(), mappings_.end(), [&](const proc::Mapping& m) {
+    return m.range.contains(sp) && is_hook_stack_name(m.name);
+  });
+}
+
 bool StackCheck::read_stacks(const proc::Frozen& frozen) {
   stacks_.clear();
   size_t total = 0;
@@ -105,6 +112,13 @@ bool StackCheck::read_stacks(const proc::Frozen& frozen) {
                          LiveAddr(thread.registers.rip),
                          {},
                          fmt::format("its stack pointer {:#x} is in no mapping", sp.value)});
+      continue;
+    }
+    if (on_hook_stack(sp)) {
+      inside_.push_back({thread.tid,
+                         LiveAddr(thread.registers.rip),
+                         {},
+                         "it runs a hook of an interrupted run, its own stack is elsewhere"});
       continue;
     }
     auto size = static_cast<size_t>(mapping->end - sp);

@@ -50,6 +50,7 @@ class StackCheck {
     size_t offset, size;  // in stack_bytes_
   };
   bool read_stacks(const proc::Frozen& frozen);
+  bool on_hook_stack(LiveAddr sp) const;
   std::optional<LiveRange> stack_mapping(LiveAddr sp) const;
   void unwind_thread(const proc::StoppedThread& thread);
   bool is_hit_above(const proc::StoppedThread& thread, LiveAddr from) const;

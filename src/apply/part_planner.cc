@@ -176,6 +176,16 @@ Registry PartPlanner::make_registry(const std::string& patch_id, uint64_t transa
     }
     r.detours.push_back(std::move(d));
   }
+  for (size_t i = 0; i < patch.hooks.size(); ++i) {
+    const format::Hook& h = patch.hooks[i];
+    const bool linked = i < plan_.image.hooks.size();
+    r.hooks.push_back(
+        {h.name, h.when, h.others, linked ? bias(plan_.image.hooks[i]) : LiveAddr(0)});
+  }
+  if (!plan_.image.hooks.empty()) {
+    r.hook_return = bias(plan_.image.hook_return);
+    r.hook_asked = bias(plan_.image.hook_asked);
+  }
   return r;
 }
 

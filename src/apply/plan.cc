@@ -21,6 +21,7 @@
 
 #include <fmt/format.h>
 
+#include "apply/hooks.h"
 #include "apply/part_planner.h"
 
 namespace qp::apply {
@@ -119,6 +120,15 @@ std::optional<Plan> make_plan(const proc::Process& process, const format::PatchF
   const std::vector<proc::Module> modules = process.modules();
   const std::vector<FoundRegistry> registries = find_registries(process);
   const Sites sites = find_sites(process, modules, file, patch_id, registries, report);
+  if (!report.clean()) {
+    return std::nullopt;
+  }
+  for (const format::Patch& part : file.parts) {
+    if (!part.hooks.empty()) {
+      check_hooks(process, patch_id, report);
+      break;
+    }
+  }
   if (!report.clean()) {
     return std::nullopt;
   }

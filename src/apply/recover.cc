@@ -20,10 +20,12 @@
 #include <sys/syscall.h>
 
 #include <algorithm>
+#include <thread>
 
 #include <fmt/format.h>
 
 #include "apply/apply.h"
+#include "apply/hooks.h"
 #include "apply/lock.h"
 #include "apply/plan.h"
 #include "apply/registries.h"
@@ -35,6 +37,8 @@
 
 namespace qp::apply {
 namespace {
+
+constexpr auto kPoll = std::chrono::milliseconds(5);
 
 bool is_blank(const proc::Process& process, const FoundRegistry& found) {
   Bytes header(kRegistryHeader);
@@ -71,7 +75,8 @@ bool is_unloaded(const proc::Process& process, const Registry& r) {
   std::vector<proc::Module> modules = process.modules();
   const proc::Module* module = find_module(modules, r);
   return module == nullptr ||
-         (find_faults(process, module, r, true).empty() && undo_writes(process, r).empty());
+         (!r.detours.empty() && find_faults(process, module, r, true).empty() &&
+          undo_writes(process, r).empty());
 }
 
 void demand_no_jump_into(const proc::Process& process, const FoundRegistry& found) {
@@ -128,9 +133,9 @@ void perform(const proc::Process& process, const Undo& undo, const Options& opti
 void undo_group(const proc::Process& process, const Group& group, const Options& options,
                 Outcome& outcome) {
   const std::vector<proc::Module> modules = process.modules();
-  // All staged: none of it ever ran.
+  // All staged: none of it ever ran, but for hooks.
   const bool ran = std::any_of(group.begin(), group.end(), [](const FoundRegistry& found) {
-    return found.registry->state != State::Staged;
+    return found.registry->state != State::Staged || !found.registry->hooks.empty();
   });
   Undo undo;
   for (const FoundRegistry& found : group) {
@@ -182,11 +187,24 @@ bool release_reverted(const proc::Process& process, const Group& group) {
   return !images.empty() && ignored.notes.empty();
 }
 
+// The stacks of hooks that an interrupted run left, when the threads on them have gone home. Nullopt:
+// there were none; false: a hook still runs.
+std::optional<bool> wait_for_hooks(const proc::Process& process, const Options& options) {
+  const auto deadline = std::chrono::steady_clock::now() + options.timeout;
+  for (;;) {
+    auto gone = remove_left_stacks(process);
+    if (!gone || *gone || std::chrono::steady_clock::now() >= deadline) {
+      return gone;
+    }
+    std::this_thread::sleep_for(kPoll);
+  }
+}
+
 // An image is open only while it is being mapped. True if there was one.
 bool close_images(const proc::Process& process) {
   std::vector<uint64_t> open;
   for (const proc::RemoteFile& file : proc::remote_files(process)) {
-    if (is_image_name(file.name)) {
+    if (is_image_name(file.name) || is_hook_stack_name(file.name)) {
       open.push_back(static_cast<uint64_t>(file.fd));
     }
   }
@@ -252,6 +270,13 @@ Outcome recover(pid_t pid, const Options& options) {
   try {
     ProcessLock lock(process, options.timeout);
     if (close_images(process)) {
+      outcome.verdict = Verdict::Recovered;
+    }
+    if (auto gone = wait_for_hooks(process, options)) {
+      if (!*gone) {
+        throw Refused({{"hook-timeout", outcome.program,
+                        "a hook of an interrupted run has not come to its end"}});
+      }
       outcome.verdict = Verdict::Recovered;
     }
     recover_in(process, options, outcome);

@@ -21,7 +21,9 @@ namespace qp::apply {
 namespace {
 
 constexpr std::string_view kMagic = "QPATCHRG";
-constexpr uint32_t kVersion = 3;
+// Without hooks a registry is of version 3, which older programs know; with them, a revert by one
+// that does not know of hooks has to fail.
+constexpr uint32_t kPlainVersion = 3, kVersion = 4;
 constexpr uint64_t kMostDetours = 65536;
 
 uint64_t checksum(ByteView payload) {
@@ -90,6 +92,43 @@ RegistryDetour get_detour(ByteCursor& in) {
   return d;
 }
 
+void put_hooks(Bytes& out, const Registry& registry) {
+  append(out, registry.hook_return.value);
+  append(out, registry.hook_asked.value);
+  append(out, static_cast<uint32_t>(registry.hooks.size()));
+  for (const RegistryHook& h : registry.hooks) {
+    put_text(out, h.name);
+    append(out, static_cast<uint8_t>(h.when));
+    append(out, static_cast<uint8_t>(h.others));
+    append(out, h.function.value);
+  }
+}
+
+// Hooks are run: where they lie is believed only within the image.
+void get_hooks(ByteCursor& in, Registry& registry) {
+  using format::Hook;
+  registry.hook_return = LiveAddr(in.read<uint64_t>());
+  registry.hook_asked = LiveAddr(in.read<uint64_t>());
+  auto count = get_count(in);
+  for (uint32_t i = 0; i < count; ++i) {
+    RegistryHook h;
+    h.name = get_text(in);
+    h.when = static_cast<Hook::When>(in.read<uint8_t>());
+    h.others = static_cast<Hook::Others>(in.read<uint8_t>());
+    h.function = LiveAddr(in.read<uint64_t>());
+    const bool known = h.when >= Hook::When::PreApply && h.when <= Hook::When::PostRevert &&
+                       (h.others == Hook::Others::Running || h.others == Hook::Others::Stopped);
+    if (!known || !registry.image.contains(h.function)) {
+      throw bad_file("registry", fmt::format("the hook {} is none of its image", h.name));
+    }
+    registry.hooks.push_back(std::move(h));
+  }
+  if (!registry.image.contains(registry.hook_return) ||
+      !registry.image.contains(registry.hook_asked)) {
+    throw bad_file("registry", "its hooks return to a place outside of its image");
+  }
+}
+
 }  // namespace
 
 std::vector<RegistryDetour::Written> RegistryDetour::written() const {
@@ -136,9 +175,12 @@ Bytes encode_registry(const Registry& registry) {
       put_range(payload, r);
     }
   }
+  if (!registry.hooks.empty()) {
+    put_hooks(payload, registry);
+  }
   Bytes out;
   append_text(out, kMagic);
-  append(out, kVersion);
+  append(out, registry.hooks.empty() ? kPlainVersion : kVersion);
   append(out, static_cast<uint32_t>(registry.state));
   append(out, static_cast<uint64_t>(payload.size()));
   append(out, checksum(payload));
@@ -159,7 +201,8 @@ std::optional<Registry> decode_registry(ByteView bytes, std::string& why) {
       why = "it has no magic number";
       return std::nullopt;
     }
-    if (auto version = header.read<uint32_t>(); version != kVersion) {
+    const auto version = header.read<uint32_t>();
+    if (version < kPlainVersion || version > kVersion) {
       why = fmt::format("it has version {}; this qpatch knows {}", version, kVersion);
       return std::nullopt;
     }
@@ -196,6 +239,9 @@ std::optional<Registry> decode_registry(ByteView bytes, std::string& why) {
     auto detours = get_count(in);
     for (uint32_t i = 0; i < detours; ++i) {
       r.detours.push_back(get_detour(in));
+    }
+    if (version == kVersion) {
+      get_hooks(in, r);
     }
     return r;
   } catch (const Error& e) {

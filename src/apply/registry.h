@@ -11,6 +11,7 @@
 #include "base/address.h"
 #include "base/bytes.h"
 #include "base/memory_reader.h"
+#include "format/patch.h"
 
 namespace qp::apply {
 
@@ -48,6 +49,14 @@ struct RegistryDetour {
   std::vector<Written> written() const;
 };
 
+// A hook for a revert to come, or one that has run.
+struct RegistryHook {
+  std::string name;
+  format::Hook::When when = format::Hook::When::PreApply;
+  format::Hook::Others others = format::Hook::Others::Stopped;
+  LiveAddr function;
+};
+
 struct Registry {
   State state = State::Staged;
   std::string patch_id;
@@ -64,6 +73,8 @@ struct Registry {
   // with equal patch id and equal number here. 0: it is alone.
   uint64_t transaction = 0;
   std::vector<RegistryDetour> detours;
+  std::vector<RegistryHook> hooks;   // in the order of the patch
+  LiveAddr hook_return, hook_asked;  // link::Image's, if there are hooks
 };
 
 // A fixed header (magic, version, state, length, checksum, time of commit), then the fields. State

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "apply/apply.h"
+#include "apply/hooks.h"
 #include "apply/lock.h"
 #include "apply/plan.h"
 #include "apply/registries.h"
@@ -74,12 +75,37 @@ void revert_in(const proc::Process& process, const std::string& patch_id, const 
     add_new_code(r, names);
   }
   outcome.functions = names.size();
-  Switched switched = switch_over(
-      process, {normalise(closed), names}, options, outcome,
-      [&](const proc::Frozen&) { change_together(process.memory(), registries, writes, kRevert); });
+  using When = format::Hook::When;
+  std::vector<const Registry*> records;
+  for (const FoundRegistry& found : group) {
+    records.push_back(&*found.registry);
+  }
+  Hooks hooks(process, patch_id, records, options);
+  Switched switched = Switched::Busy;
+  try {
+    hooks.prepare({When::PreRevert, When::PostRevert});
+    hooks.run(When::PreRevert);
+    const Closed no_thread{.ranges = normalise(closed),
+                           .names = names,
+                           .lends_thread = hooks.has_stopped({When::PreRevert, When::PostRevert})};
+    switched = switch_over(process, no_thread, options, outcome, [&](proc::Frozen& frozen) {
+      hooks.run(When::PreRevert, frozen);
+      change_together(process.memory(), registries, writes, kRevert);
+      hooks.run_after(When::PostRevert, &frozen);
+    });
+  } catch (const HookFailed&) {
+    throw Refused(hooks.findings());
+  }
   switch (switched) {
     case Switched::Done:
       outcome.verdict = Verdict::Reverted;
+      hooks.run_after(When::PostRevert, nullptr);
+      hooks.remove_stack(outcome);
+      outcome.failed_hooks = hooks.findings();
+      if (hooks.stuck()) {
+        outcome.notes.push_back("image kept mapped: a hook still runs in it");
+        break;
+      }
       release_images(process, images, may_escape, outcome);
       break;
     case Switched::Busy:

@@ -81,7 +81,7 @@ void check_expected(const proc::Memory& memory, const std::vector<CodeWrite>& wr
 }  // namespace
 
 Switched switch_over(const proc::Process& process, const Closed& closed, const Options& options,
-                     Outcome& outcome, const std::function<void(const proc::Frozen&)>& act) {
+                     Outcome& outcome, const std::function<void(proc::Frozen&)>& act) {
   ContextScan* contexts = closed.contexts;
   const bool look_for_contexts = contexts != nullptr && contexts->is_wanted();
   auto deadline = Clock::now() + options.timeout;
@@ -114,6 +114,16 @@ Switched switch_over(const proc::Process& process, const Closed& closed, const O
     }
     fault_point("switch.frozen");
     StackCheck::Answer answer = check.look(frozen);
+    if (answer == StackCheck::Answer::Clear && closed.lends_thread && !frozen.can_call(process)) {
+      frozen.thaw();
+      outcome.attempts += 1;
+      if (Clock::now() >= deadline) {
+        throw Error("no-thread", "borrowing a thread of", std::to_string(process.pid()),
+                    "none of its threads can run code for us now", ExitCode::Busy);
+      }
+      std::this_thread::sleep_for(kFirstWait);
+      continue;
+    }
     if (answer == StackCheck::Answer::Clear) {
       act(frozen);
     }

@@ -19,13 +19,14 @@ struct Closed {
   // Nobody may be suspended inside either, as far as a look at the running process just before the
   // switch tells; nullptr: not looked for.
   ContextScan* contexts = nullptr;
+  bool lends_thread = false;  // `act` runs a function on one of the threads
 };
 
 // Calls `act` once, while all threads stand still and none is inside `closed`. `act` leaves the
 // process either changed as a whole or as it was, also when it throws. Fills pause, attempts and
 // busy of `outcome`. The process is never frozen while waiting.
 Switched switch_over(const proc::Process& process, const Closed& closed, const Options& options,
-                     Outcome& outcome, const std::function<void(const proc::Frozen&)>& act);
+                     Outcome& outcome, const std::function<void(proc::Frozen&)>& act);
 
 struct CodeWrite {
   std::string function;

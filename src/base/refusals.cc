@@ -46,8 +46,9 @@ const std::vector<RefusalKind>& all_refusals() {
       {"init-changed", "code that runs only at start or exit changed",
        "Constructors have run already; replacing them has no effect on the process.",
        "Leave .init_array/.fini_array as they are and put the repair into functions that run "
-       "again.",
-       ExitCode::Failure, false},
+       "again, or into a hook (<qpatch/hooks.h>) that does for the process what the constructor "
+       "does for a new one; then allow it by name: --allow=init-changed:NAME.",
+       ExitCode::Failure, true},
       {"file-scope-asm", "file-scope data or code could not be assigned to a symbol",
        "Bytes without an owner could change without anybody noticing.",
        "Give the code symbols with type and size.", ExitCode::Failure, false},
@@ -86,8 +87,15 @@ const std::vector<RefusalKind>& all_refusals() {
       {"initialiser-changed", "the initial value of an existing variable changed",
        "The variable lives in the process already and has a value of its own; a new initialiser "
        "would have no effect, or destroy state.",
-       "Leave the initialiser as it is and set the value in code that runs (a hook, or a function "
-       "that is called anyway).",
+       "Set the value in a hook (<qpatch/hooks.h>), or leave the old one if only new processes "
+       "need "
+       "the new one; then allow it by name: --allow=initialiser-changed:NAME.",
+       ExitCode::Failure, true},
+      {"hook-invalid", "a hook that can't be one",
+       "Hooks are functions that the patch brings into the process (new or changed ones), declared "
+       "with the macros of the <qpatch/hooks.h> that this qpatch knows.",
+       "See the detail. Give a hook that the program's source has from an earlier patch another "
+       "name.",
        ExitCode::Failure, false},
       {"alias-changed", "a name leads to another function or variable than before",
        "Callers in all units, and function pointers, go to the old one; there is no entry at which "
@@ -248,6 +256,25 @@ const std::vector<RefusalKind>& all_refusals() {
       {"interrupted", "an interrupted run left a patch half done",
        "Neither the old nor the new state is complete in the registry.", "Run `qpatch recover`.",
        ExitCode::NeedsRecover, false},
+      {"hook-refused", "a hook of the patch said no",
+       "A pre-apply or pre-revert hook returned a value other than 0. Its author wants the patch "
+       "not to be applied, or reverted, in the state in which the process is.",
+       "The hook's message, if it left one, and its source say why.", ExitCode::NoMatch, false},
+      {"hook-crashed", "a hook of the patch crashed",
+       "It got a signal for what it did, or was about to make or end a thread or a process. It was "
+       "ended there, and the thread that it ran on is what it was; what it had changed or locked "
+       "stays so.",
+       "Correct the hook; the detail names the place.", ExitCode::Failure, false},
+      {"hook-timeout", "a hook of the patch did not come to its end in time",
+       "It was ended where it was. A hook that runs while the other threads stand still waits in "
+       "vain for any lock that one of them has.",
+       "Try again, with a longer --hook-timeout; a hook that needs locks has to be declared "
+       "QPATCH_RUNNING.",
+       ExitCode::Busy, false},
+      {"hook-impossible", "hooks can't run in this process",
+       "A hook runs on a thread of the process. Under a seccomp filter, which tracing sets aside, "
+       "its own system calls would not be filtered; with a shadow stack it could not return.",
+       "Use a patch without hooks.", ExitCode::NoMatch, false},
       {"seccomp", "a seccomp filter of the process would stop the system calls qpatch needs",
        "A borrowed thread has to map memory; the filter can kill the process for that.",
        "Run qpatch with CAP_SYS_ADMIN and without a filter of its own.", ExitCode::NoMatch, false},

@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/consistency.h"
 #include "cli/duration.h"
+#include "cli/hook_timeout.h"
 #include "cli/outcomes.h"
 #include "format/file.h"
 
@@ -13,7 +14,7 @@ namespace qp::cli {
 
 Command add_apply(CLI::App& app) {
   struct Arguments {
-    std::string file, timeout = "10s";
+    std::string file, timeout = "10s", hook_timeout;
     ProcessSelection processes;
     apply::Consistency consistency = apply::Consistency::Process;
     bool memfd = false, json = false;
@@ -24,12 +25,14 @@ Command add_apply(CLI::App& app) {
   args->processes.add_options(*sub);
   sub->add_option("--timeout", args->timeout, "How long to try while a thread is inside")
       ->capture_default_str();
+  add_hook_timeout(*sub, args->hook_timeout);
   sub->add_flag("--memfd", args->memfd, "Map the image from memory, not from a file");
   add_consistency(*sub, args->consistency);
   sub->add_flag("--json", args->json, "Machine-readable output");
   return {sub, [args] {
             apply::Options options;
             options.timeout = parse_duration(args->timeout);
+            options.hook_timeout = parse_hook_timeout(args->hook_timeout);
             options.consistency = args->consistency;
             options.map_from_memfd = args->memfd;
             format::PatchFile patch = format::open_patch(args->file);

@@ -114,6 +114,13 @@ nlohmann::json part_json(const format::Patch& patch) {
                           {"evidence", evidence_name(b.evidence)}});
     }
   }
+  auto hooks = nlohmann::json::array();
+  for (const format::Hook& h : patch.hooks) {
+    hooks.push_back({{"name", h.name},
+                     {"file", h.file},
+                     {"when", name_of(h.when)},
+                     {"others", name_of(h.others)}});
+  }
   const format::Meta& m = patch.meta;
   return {{"target",
            {{"name", m.target_name}, {"build_id", m.target_build_id}, {"soname", m.target_soname}}},
@@ -123,6 +130,7 @@ nlohmann::json part_json(const format::Patch& patch) {
           {"sources", m.sources},
           {"waivers", m.waivers},
           {"functions", std::move(functions)},
+          {"hooks", std::move(hooks)},
           {"data", std::move(data)},
           {"bindings", std::move(bindings)}};
 }
@@ -155,6 +163,16 @@ void print_functions(const format::Patch& patch) {
     if (!r.why.empty()) {
       std::cout << fmt::format("    {}\n", r.why);
     }
+  }
+}
+
+void print_hooks(const format::Patch& patch) {
+  if (!patch.hooks.empty()) {
+    std::cout << "\nhooks\n";
+  }
+  for (const format::Hook& h : patch.hooks) {
+    std::cout << fmt::format("  {:<12} {}{}  other threads {}\n", name_of(h.when), h.name,
+                             h.file.empty() ? "" : fmt::format(" ({})", h.file), name_of(h.others));
   }
 }
 
@@ -205,6 +223,7 @@ void print_part(const format::Patch& patch) {
   print_line("sources", fmt::format("{}", fmt::join(m.sources, " ")));
   print_line("waivers", fmt::format("{}", fmt::join(m.waivers, " ")));
   print_functions(patch);
+  print_hooks(patch);
   print_added(patch);
   print_bindings(patch);
 }

@@ -54,6 +54,17 @@ Told tell_refused(const Outcome& o) {
           kind.exit_code};
 }
 
+// Applied or reverted as asked for; but a hook behind the switch did not do its part.
+Told with_hooks(const Outcome& o, const std::string& result, const std::string& pause) {
+  if (o.failed_hooks.empty()) {
+    return {result, pause};
+  }
+  const Refusal& r = o.failed_hooks.front();
+  return {result + ", hook failed",
+          fmt::format("{}: {}: {}   qpatch explain {}", r.id, r.where, r.detail, r.id),
+          ExitCode::Mixed};
+}
+
 Told tell(const ProcessResult& r) {
   if (r.failure) {
     return {"failed", fmt::format("{}: {}", r.failure->code(), r.failure->what()),
@@ -63,9 +74,9 @@ Told tell(const ProcessResult& r) {
   std::string pause = fmt::format("{}, pause {}", functions(o.functions), format_duration(o.pause));
   switch (o.verdict) {
     case Verdict::Patched:
-      return {"patched", pause};
+      return with_hooks(o, "patched", pause);
     case Verdict::Reverted:
-      return {"reverted", pause};
+      return with_hooks(o, "reverted", pause);
     case Verdict::Recovered:
       return {"recovered", o.functions == 0
                                ? "what an interrupted run left was removed"
@@ -116,8 +127,10 @@ void print_details(const ProcessResult& r) {
   for (const std::string& note : r.outcome.notes) {
     std::cerr << fmt::format("qpatch: {}: {}\n", r.outcome.pid, note);
   }
-  if (!r.outcome.refusals.empty()) {
-    print_refusals(r.outcome.refusals);
+  for (const auto* findings : {&r.outcome.refusals, &r.outcome.failed_hooks}) {
+    if (!findings->empty()) {
+      print_refusals(*findings);
+    }
   }
   for (const apply::BusyThread& b : r.outcome.busy) {
     if (b.tid == 0) {
@@ -177,6 +190,7 @@ void print_results_json(const std::vector<ProcessResult>& results) {
                          {"longest_pause_ns", o.longest_pause.count()},
                          {"attempts", o.attempts},
                          {"refusals", to_json(o.refusals)},
+                         {"failed_hooks", to_json(o.failed_hooks)},
                          {"busy", busy_json(o.busy)},
                          {"notes", o.notes}});
   }

@@ -5,6 +5,7 @@
 #include "apply/apply.h"
 #include "cli/commands.h"
 #include "cli/duration.h"
+#include "cli/hook_timeout.h"
 #include "cli/outcomes.h"
 #include "cli/patch_name.h"
 #include "proc/process.h"
@@ -28,7 +29,7 @@ apply::Outcome revert_named(pid_t pid, const std::string& name, const apply::Opt
 
 Command add_revert(CLI::App& app) {
   struct Arguments {
-    std::string id, timeout = "10s";
+    std::string id, timeout = "10s", hook_timeout;
     ProcessSelection processes;
     bool json = false;
   };
@@ -38,10 +39,12 @@ Command add_revert(CLI::App& app) {
   args->processes.add_options(*sub);
   sub->add_option("--timeout", args->timeout, "How long to try while a thread is inside")
       ->capture_default_str();
+  add_hook_timeout(*sub, args->hook_timeout);
   sub->add_flag("--json", args->json, "Machine-readable output");
   return {sub, [args] {
             apply::Options options;
             options.timeout = parse_duration(args->timeout);
+            options.hook_timeout = parse_hook_timeout(args->hook_timeout);
             return report_results(
                 for_each_process(args->processes,
                                  [&](pid_t pid) { return revert_named(pid, args->id, options); }),

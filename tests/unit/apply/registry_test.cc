@@ -74,6 +74,51 @@ TEST(Registry, IslandsAreClosedWithTheImage) {
   EXPECT_EQ(closed[1], (LiveRange{LiveAddr(0x7040), LiveAddr(0x7045)}));
 }
 
+Registry with_hooks() {
+  Registry r = sample();
+  r.hooks = {
+      {"raise_limit", format::Hook::When::PreApply, format::Hook::Others::Stopped,
+       LiveAddr(0x10040)},
+      {"lower", format::Hook::When::PostRevert, format::Hook::Others::Running, LiveAddr(0x10080)}};
+  r.hook_return = LiveAddr(0x10101);
+  r.hook_asked = LiveAddr(0x1010a);
+  return r;
+}
+
+// Claim: hooks are decoded as they were encoded; a registry with hooks is not one for programs that
+// know of none, and one without is.
+TEST(Registry, Hooks) {
+  const Registry r = with_hooks();
+  std::string why;
+  auto decoded = decode_registry(encode_registry(r), why);
+  ASSERT_TRUE(decoded) << why;
+  ASSERT_EQ(decoded->hooks.size(), 2u);
+  EXPECT_EQ(decoded->hooks[1].name, "lower");
+  EXPECT_EQ(decoded->hooks[1].when, format::Hook::When::PostRevert);
+  EXPECT_EQ(decoded->hooks[1].others, format::Hook::Others::Running);
+  EXPECT_EQ(decoded->hooks[1].function, LiveAddr(0x10080));
+  EXPECT_EQ(decoded->hook_return, r.hook_return);
+  EXPECT_EQ(decoded->hook_asked, r.hook_asked);
+  EXPECT_EQ(load<uint32_t>(encode_registry(r), 8), 4u);
+  EXPECT_EQ(load<uint32_t>(encode_registry(sample()), 8), 3u);
+}
+
+// Claim: a hook outside of the image, or of no known kind, is none.
+TEST(Registry, HooksAreOfTheImage) {
+  for (const auto& change : std::vector<void (*)(Registry&)>{
+           [](Registry& r) { r.hooks[0].function = LiveAddr(0x14000); },
+           [](Registry& r) { r.hook_return = LiveAddr(0x6000); },
+           [](Registry& r) { r.hook_asked = LiveAddr(0x6000); },
+           [](Registry& r) { r.hooks[0].when = static_cast<format::Hook::When>(5); },
+           [](Registry& r) { r.hooks[0].others = static_cast<format::Hook::Others>(0); }}) {
+    Registry r = with_hooks();
+    change(r);
+    std::string why;
+    EXPECT_FALSE(decode_registry(encode_registry(r), why));
+    EXPECT_FALSE(why.empty());
+  }
+}
+
 // Claim: state and time of commit can be changed in place without breaking the checksum.
 TEST(Registry, StateChangesInPlace) {
   Bytes bytes = encode_registry(sample());
