@@ -27,6 +27,7 @@
 #include <bit>
 #include <string_view>
 
+#include "apply/hooks.h"
 #include "apply/registries.h"
 #include "proc/procfs.h"
 
@@ -159,7 +160,9 @@ std::optional<SuspendedContext> ContextScan::look() {
   Found found;
   const std::vector<proc::Mapping> mappings = process_.mappings();
   for (const proc::Mapping& m : mappings) {
-    if (m.writable && !m.shared && m.name != "[stack]" && !is_image_name(m.name)) {
+    // What hooks left on their stack is no context: a thread that is still on it is found as such.
+    if (m.writable && !m.shared && m.name != "[stack]" && !is_image_name(m.name) &&
+        !is_hook_stack_name(m.name)) {
       look_in(m, guard, found);
     }
   }

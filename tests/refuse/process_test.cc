@@ -369,6 +369,17 @@ TEST_P(Filtered, is_refused_without_the_right_to_suspend_it) {
   EXPECT_EQ(victim().ask("call"), "2");
 }
 
+// Refusal: hook-impossible
+// Claim: a patch with hooks is refused by a process with a seccomp filter, since a hook's calls would
+// not be filtered.
+TEST_P(Filtered, has_no_hooks) {
+  prepare();
+  patch_ = build_patch(dir().path() / "hooks.patch", "hooks.qp");
+  ASSERT_FALSE(HasFailure());
+  expect_refused("hook-impossible", 3, "seccomp");
+  EXPECT_EQ(victim().ask("call"), "2");
+}
+
 // Claim: with CAP_SYS_ADMIN the filter is suspended for qpatch's own calls, and stays for the
 // process.
 TEST_P(Filtered, is_suspended_with_the_right_to) {

@@ -13,6 +13,7 @@
 #include "harness/workshop.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -185,7 +186,10 @@ fs::path Workshop::build_oracle() {
     }
   }
   std::sort(units_.begin(), units_.end());
+  // In an ordinary build the header of hooks is one of the system's.
+  setenv("CPATH", QP_INCLUDE, 1);
   const fs::path program = compile(tree, dir_.path() / "patched_build");
+  unsetenv("CPATH");
   units_ = original_units;
   return program;
 }

@@ -1,0 +1,147 @@
+// Hooks that do not do what they should. What can happen in a function of somebody else's is known:
+// it says no, it crashes, it never ends, it ends the program. None of that may cost the process more
+// than the patch. The victim's hooks do what the test orders; each writes a letter.
+
+#include "harness/live_case.h"
+
+namespace qp::live {
+namespace {
+
+enum What { Refuses = 1, Faults, Loops, Exits, Aborts, Overflows, Waits };
+struct Failing {
+  What what;
+  const char* id;
+  int exit_code;
+  const char* names;
+};
+constexpr Failing kAll[] = {
+    {Refuses, "hook-refused", 3, "returned 5: the test said no"},
+    {Faults, "hook-crashed", 1, "SIGSEGV"},
+    {Loops, "hook-timeout", 4, "obey"},
+    {Exits, "hook-crashed", 1, "exit_group"},
+    {Aborts, "hook-crashed", 1, "SIGABRT"},
+    {Overflows, "hook-crashed", 1, "deeper"},
+    {Waits, "hook-timeout", 4, "with the other threads"},
+};
+
+class HooksThatFail : public LiveCase {
+ protected:
+  void order(int place, int what) {
+    EXPECT_EQ(victim().ask("order " + std::to_string(place * 10 + what)), "ok");
+  }
+  void expect(const CommandResult& result, const Failing& failing, int exit_code) {
+    EXPECT_EQ(result.exit_code, exit_code) << result.both();
+    EXPECT_TRUE(names(result.both(), failing.id)) << result.both();
+    EXPECT_NE(result.both().find(failing.names), std::string::npos) << result.both();
+  }
+  const std::vector<std::string> soon_ = {"--hook-timeout", "100ms"};
+};
+
+// Refusal: hook-refused
+// Refusal: hook-crashed
+// Refusal: hook-timeout
+// Claim: a hook before the switch that says no, crashes or never ends, with the others running or
+// stopped, stops the transaction: nothing is left, the process works, its errno and its handler for
+// the signal are still there, and the hook is named.
+TEST_P(HooksThatFail, before_the_switch_stop_it) {
+  prepare();
+  const std::string patch = build_patch();
+  ASSERT_FALSE(HasFailure());
+  const Snapshot before = snapshot();
+  for (const Failing& failing : kAll) {
+    for (int place : {1, 2}) {
+      SCOPED_TRACE(testing::Message() << failing.id << " " << failing.what << " at " << place);
+      order(place, failing.what);
+      const CommandResult result = on_victim("apply", patch, soon_);
+      expect(result, failing, failing.exit_code);
+      EXPECT_TRUE(names(result.both(), place == 1 ? "look" : "migrate")) << result.both();
+      EXPECT_EQ(victim().ask("trace"), place == 1 ? "b 42" : "bc 42");
+      EXPECT_EQ(victim().ask("50"), "10");
+      EXPECT_TRUE(listed().empty());
+      expect_untouched(before, result.both());
+      ASSERT_FALSE(HasFailure());
+    }
+  }
+  EXPECT_EQ(victim().ask("raise"), "1");
+
+  order(0, 0);
+  must("apply", patch);
+  EXPECT_EQ(victim().ask("trace"), "bcde 42");
+  EXPECT_EQ(victim().ask("50"), "51") << "the hook has set the limit";
+  const std::string id = only_listed().id;
+  const Snapshot patched = snapshot();
+  for (const Failing& failing : kAll) {
+    for (int place : {5, 6}) {
+      SCOPED_TRACE(testing::Message() << failing.id << " " << failing.what << " at " << place);
+      order(place, failing.what);
+      expect(on_victim("revert", id, soon_), failing, failing.exit_code);
+      EXPECT_EQ(victim().ask("trace"), place == 5 ? "f 42" : "fg 42");
+      EXPECT_EQ(victim().ask("50"), "51");
+      EXPECT_EQ(only_listed().id, id);
+      expect_untouched(patched);
+      ASSERT_FALSE(HasFailure());
+    }
+  }
+  order(0, 0);
+  const CommandResult reverted = must("revert", id);
+  EXPECT_EQ(victim().ask("trace"), "fghi 42");
+  EXPECT_EQ(victim().ask("50"), "10");
+  expect_untouched(before, reverted.both());
+  EXPECT_EQ(victim().finish(), 0);
+}
+
+// Claim: a hook behind the switch that fails changes nothing of it: the patch is applied, or
+// reverted, and the exit code 5 and the report say which hook did not do its part.
+TEST_P(HooksThatFail, behind_the_switch_are_reported) {
+  prepare();
+  const std::string patch = build_patch();
+  ASSERT_FALSE(HasFailure());
+  const Snapshot before = snapshot();
+  CommandResult reverted;
+  for (const Failing& failing : {kAll[0], kAll[1], kAll[2]}) {
+    for (int late : {0, 1}) {
+      SCOPED_TRACE(testing::Message() << failing.id << " " << late);
+      order(3 + late, failing.what);
+      const CommandResult applied = on_victim("apply", patch, soon_);
+      expect(applied, failing, 5);
+      EXPECT_TRUE(names(applied.both(), "patched")) << applied.both();
+      EXPECT_EQ(victim().ask("trace"), "bcde 42");
+      EXPECT_EQ(victim().ask("50"), "51");
+      order(7 + late, failing.what);
+      reverted = on_victim("revert", only_listed().id, soon_);
+      expect(reverted, failing, 5);
+      EXPECT_TRUE(names(reverted.both(), "reverted")) << reverted.both();
+      EXPECT_EQ(victim().ask("trace"), "fghi 42");
+      EXPECT_EQ(victim().ask("50"), "10");
+      EXPECT_TRUE(listed().empty());
+      ASSERT_FALSE(HasFailure());
+    }
+  }
+  expect_untouched(before, reverted.both());
+  EXPECT_EQ(victim().finish(), 0);
+}
+
+// Claim: a patch of hooks alone, which replaces no function, is applied, listed, left alone by recover
+// and reverted.
+TEST_P(HooksThatFail, or_that_are_all_of_a_patch) {
+  prepare();
+  const std::string patch = build_patch(dir().path() / "alone.patch", "alone.qp");
+  ASSERT_FALSE(HasFailure());
+  const Snapshot before = snapshot();
+  EXPECT_EQ(victim().ask("50"), "10");
+  must("apply", patch);
+  EXPECT_EQ(victim().ask("50"), "50");
+  EXPECT_TRUE(names(must("recover", "").both(), "nothing to recover"));
+  EXPECT_TRUE(names(must("apply", patch).both(), "already"));
+  const CommandResult reverted = must("revert", only_listed().id);
+  EXPECT_EQ(victim().ask("50"), "10");
+  expect_untouched(before, reverted.both());
+  EXPECT_EQ(victim().finish(), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Scenario, HooksThatFail,
+                         testing::ValuesIn(scenario(QP_SCENARIOS, "hooks_that_fail")),
+                         instance_name);
+
+}  // namespace
+}  // namespace qp::live
