@@ -1,4 +1,4 @@
-/* Hooks of qpatch: for the source of a patch, in C or C++.
+/* Hooks and shadow variables of qpatch: for the source of a patch, in C or C++.
  *
  * SPDX-License-Identifier: Apache-2.0
  *
@@ -108,6 +108,34 @@ static int* (*const volatile qpatch_errno_at_)(void)
   static const struct qpatch_hook_record_ qpatch_record_##kind##_##function                      \
       __attribute__((used, section(".qpatch.hooks"), aligned(8))) = {qpatch_##kind##_##function, \
                                                                      1, when_, others_, __LINE__}
+
+/* Shadow variables: fields that objects of the program gain after they were made. Of one object and one
+ * number (which the patch chooses) there is one, 16-byte aligned.
+ *
+ *   attach  finds it or makes it, zeroed. 0: no memory, or it is there and smaller than `size`, or (in
+ *           a QPATCH_RUNNING hook only) its thread was stopped within attach or detach.
+ *   get     finds it; 0 if there is none.
+ *   detach  ends it; 0 if there is none. Its memory serves the next one: whoever still uses a pointer
+ *           to it has to be kept out, as with free(). An object that is freed does not take its shadow
+ *           variables along: detach them where the new code frees it, or the next object at that
+ *           address inherits them.
+ *
+ * All three may be called from any thread, from signal handlers and from hooks. get takes no lock.
+ * They use no memory of the program's own: theirs comes from the kernel, and is kept. The variables
+ * are the patch's: another patch has others, a child of fork() has copies. A patch that calls these
+ * functions stays mapped after its revert, and finds its variables again when it is applied once more;
+ * what they say about objects that came and went meanwhile is for its hooks to set right.
+ *
+ * An ordinary build of the same source compiles src/build/runtime/shadow.c of qpatch (installed as
+ * share/qpatch/shadow.c) into the program.
+ */
+__attribute__((visibility("hidden"))) void* qpatch_shadow_get(const void* object,
+                                                              unsigned long number);
+__attribute__((visibility("hidden"))) void* qpatch_shadow_attach(const void* object,
+                                                                 unsigned long number,
+                                                                 unsigned long size);
+__attribute__((visibility("hidden"))) int qpatch_shadow_detach(const void* object,
+                                                               unsigned long number);
 
 #ifdef __cplusplus
 }

@@ -154,7 +154,12 @@ Registry PartPlanner::make_registry(const std::string& patch_id, uint64_t transa
   r.staged_at = std::time(nullptr);
   r.bias = bias;
   r.transaction = transaction;
-  r.may_escape = hands_out_addresses(patch.fresh);
+  // Shadow variables (build/runtime/shadow.c) outlive a revert, and are found from the image.
+  const auto& symbols = patch.fresh.symbols;
+  const bool shadows = std::any_of(symbols.begin(), symbols.end(), [](const elf::AtomSymbol& s) {
+    return s.atom && s.name == "qpatch_shadow_root";
+  });
+  r.may_escape = shadows || hands_out_addresses(patch.fresh);
   r.image = live(plan_.image.range);
   for (size_t i = 0; i < patch.replaced.size(); ++i) {
     const format::Replaced& f = patch.replaced[i];

@@ -12,8 +12,9 @@
 //   5. the call of __tls_get_addr for a thread-local variable that the patch adds: to the runtime
 //      (runtime.h), which the patch then brings along;
 //   6. to a name that the original object never mentioned: to a new global of another unit in this
-//      patch; else to the one global of the target that has this name; else it is an import, for
-//      which the target may have a PLT stub or a GOT slot already.
+//      patch, or to a function of the runtime that patches call; else to the one global of the target
+//      that has this name; else it is an import, for which the target may have a PLT stub or a GOT
+//      slot already.
 //
 // 2 and 3 differ by the distance from the symbol only, and what that is depends on who refers
 // (psABI 4.4.1: S + A − P): in text a PC-relative addend holds −4 to the end of the instruction; in
@@ -220,6 +221,9 @@ class Assembler {
           auto of_patch = new_globals_.find(symbol.name);
           if (!mentioned && !symbol.atom && of_patch != new_globals_.end()) {
             return known->second = of_patch->second;
+          }
+          if (!mentioned && !symbol.atom && is_called_by_patches(symbol.name)) {
+            return known->second = fresh_.expect(symbol.name);
           }
           Binding binding =
               mentioned ? bind_as_original(unit, symbol, *original->second) : bind_by_name(symbol);

@@ -114,6 +114,11 @@ bool finds_new_thread_local(const AtomGraph& graph, const elf::Atom& atom, const
   return fits && of && elf::is_tls(graph.atoms[*of].storage);
 }
 
+bool is_called_by_patches(const std::string& symbol) {
+  return symbol == "qpatch_shadow_get" || symbol == "qpatch_shadow_attach" ||
+         symbol == "qpatch_shadow_detach";
+}
+
 void add_runtime(Merger& fresh, const match::SymbolMap& symbols, const BindByName& bind_by_name,
                  Report& report) {
   if (!fresh.expects_any()) {

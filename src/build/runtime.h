@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <string>
 
 #include "base/report.h"
 #include "build/merger.h"
@@ -14,6 +15,9 @@ namespace qp::build {
 // thread-local variable of the graph? References before it are those of the graph already.
 bool finds_new_thread_local(const elf::AtomGraph& graph, const elf::Atom& atom,
                             const elf::Ref& ref);
+
+// Functions of the runtime that patches call by name: shadow variables (include/qpatch/hooks.h).
+bool is_called_by_patches(const std::string& symbol);
 
 using BindByName = std::function<elf::Binding(const elf::AtomSymbol&)>;
 

@@ -150,12 +150,20 @@ std::unique_ptr<Victim> LibraryVictim::start(const std::string& host,
   return std::make_unique<Victim>(dir_.path() / host);
 }
 
-CommandResult LibraryVictim::build_patch() {
+CommandResult LibraryVictim::build_patch(const std::vector<std::string>& more) {
   const CommandResult diff = dir_.run({"diff", "-u", "src/library.c", "new/library.c"});
   dir_.write_file("fix.patch", diff.out);
-  return dir_.qpatch({"build", "--compdb", dir_.path() / "build", "--patch",
-                      dir_.path() / "fix.patch", "--target", library(), "-o", patch()},
-                     dir_.path() / "src");
+  std::vector<std::string> arguments = {"build",
+                                        "--compdb",
+                                        dir_.path() / "build",
+                                        "--patch",
+                                        dir_.path() / "fix.patch",
+                                        "--target",
+                                        library(),
+                                        "-o",
+                                        patch()};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return dir_.qpatch(arguments, dir_.path() / "src");
 }
 
 }  // namespace qp::live

@@ -36,7 +36,7 @@ class LibraryVictim {
   // `host`: another name for the program. Variables of the environment in `more`.
   std::unique_ptr<Victim> start(const std::string& host = "host",
                                 const std::map<std::string, std::string>& more = {});
-  CommandResult build_patch();
+  CommandResult build_patch(const std::vector<std::string>& more = {});
   // The library anew, with other code and data in front: another build-id, other addresses.
   void build_another();
 
