@@ -15,6 +15,7 @@
 #include "apply/hooks.h"
 #include "apply/lock.h"
 #include "apply/plan.h"
+#include "apply/registries.h"
 #include "apply/stage.h"
 #include "apply/switch.h"
 #include "apply/undo.h"
