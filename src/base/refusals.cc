@@ -70,6 +70,13 @@ const std::vector<RefusalKind>& all_refusals() {
        "is "
        "no part of the target (a test, another program), say so: --allow=source-not-compiled:NAME.",
        ExitCode::Failure, true},
+      {"exceptions-unsupported", "exceptions could not pass through the new code",
+       "The unwinder of C++ does not find new code, and calls std::terminate() when an exception "
+       "is "
+       "thrown there or passes through.",
+       "If nothing is thrown in the changed functions and in what they call, say so: "
+       "--allow=exceptions-unsupported:TARGET.",
+       ExitCode::Failure, true},
       {"definition-conflict", "a new global function or variable exists already",
        "Old code would go on using the one that is there, new code the new one: two functions, or "
        "two copies of a variable, under one name.",

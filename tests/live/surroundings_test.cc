@@ -9,8 +9,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <fstream>
 #include <sstream>
+#include <thread>
 
 #include "harness/live_case.h"
 
@@ -179,6 +181,11 @@ TEST_P(Surrounded, by_nothing_but_a_stop) {
   ASSERT_TRUE(WIFSTOPPED(status));
   const CommandResult applied = on(victim().pid(), "apply", patch_);
   EXPECT_EQ(applied.exit_code, 0) << applied.both();
+  // A thread that was let go runs through the kernel, back into its stop.
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  while (snapshot().state.front() != 'T' && std::chrono::steady_clock::now() < give_up) {
+    std::this_thread::yield();
+  }
   EXPECT_EQ(snapshot().state.front(), 'T');
   EXPECT_EQ(waitpid(victim().pid(), &status, WUNTRACED | WCONTINUED | WNOHANG), 0);
   ASSERT_EQ(kill(victim().pid(), SIGCONT), 0);

@@ -306,6 +306,21 @@ TEST(Build, SameFileNameInAnotherProgram) {
   }));
 }
 
+// Refusal: exceptions-unsupported
+// Claim: a target that can throw or catch is refused, unless the user knows that nothing is thrown.
+TEST(Refuse, Exceptions) {
+  Program program({{"main.c",
+                    "extern int __gxx_personality_v0(void);\n"
+                    "void* keep(void) { return (void*)__gxx_personality_v0; }\n"
+                    "int f(int);\nint main(int c, char** v) { return f(c) + (keep() != 0); }\n"},
+                   {"f.c", "int f(int x) { return x; }\n"}},
+                  {"-Wl,--build-id", "-lstdc++"});
+  const std::map<std::string, std::string> change = {{"f.c", "int f(int x) { return x + 2; }\n"}};
+  EXPECT_EQ(program.refusal(change), "exceptions-unsupported");
+  Report waived({"exceptions-unsupported:prog"});
+  EXPECT_TRUE(program.build(change, waived).patch.has_value());
+}
+
 // Refusal: source-not-compiled
 // Claim: a fix of which one file is compiled by nothing is no patch; the user can say that the file
 // does not belong to it.
