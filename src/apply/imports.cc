@@ -25,6 +25,8 @@
 
 #include <fmt/format.h>
 
+#include "apply/tls_modules.h"
+
 namespace qp::apply {
 namespace {
 
@@ -129,24 +131,12 @@ bool ImportResolver::is_explained(LiveAddr value, const std::string& name) const
   });
 }
 
-std::optional<LiveAddr> ImportResolver::resolve(const elf::AtomSymbol& symbol,
-                                                const elf::Binding& binding, Report& report) const {
+std::optional<Definition> ImportResolver::find(const elf::AtomSymbol& symbol,
+                                               const elf::Binding& binding, Report& report) const {
   const std::string& name = symbol.name;
   std::optional<Definition> own;
   if (target_.file && target_.file->is_library()) {
     own = find_definition(target_, name, binding.version);
-  }
-  if (binding.got_slot.value != 0) {
-    if (auto value = from_slot(binding.got_slot)) {
-      if (own && !is_explained(*value, name)) {
-        report.refuse("interposed", name,
-                      fmt::format("the library's GOT slot at {:#x} holds {:#x}, which no module of "
-                                  "the process defines under this name",
-                                  target_.bias(binding.got_slot).value, value->value));
-        return std::nullopt;
-      }
-      return value;
-    }
   }
   Scope::Found found = scope_.find(name, binding.version);
   bool of_other = own && found.first && found.first->module != &target_;
@@ -165,6 +155,42 @@ std::optional<LiveAddr> ImportResolver::resolve(const elf::AtomSymbol& symbol,
     return std::nullopt;
   }
   if (!found.first) {
+    return std::nullopt;
+  }
+  // The patched program would have been linked with what it needs, not with what it opens.
+  const bool first_use = binding.got_slot.value == 0 && binding.stub.value == 0;
+  if (first_use && !target_.file->is_library() && !scope_.is_of_start(*found.first->module)) {
+    report.refuse("import-missing", name,
+                  fmt::format("only {} defines it, which the program does not need but opened",
+                              found.first->module->path));
+    return std::nullopt;
+  }
+  return found.first;
+}
+
+std::optional<LiveAddr> ImportResolver::resolve(const elf::AtomSymbol& symbol,
+                                                const elf::Binding& binding, Report& report) const {
+  const std::string& name = symbol.name;
+  if (binding.got_slot.value != 0) {
+    if (auto value = from_slot(binding.got_slot)) {
+      const bool own = target_.file && target_.file->is_library() &&
+                       find_definition(target_, name, binding.version);
+      if (own && !is_explained(*value, name)) {
+        report.refuse("interposed", name,
+                      fmt::format("the library's GOT slot at {:#x} holds {:#x}, which no module of "
+                                  "the process defines under this name",
+                                  target_.bias(binding.got_slot).value, value->value));
+        return std::nullopt;
+      }
+      return value;
+    }
+  }
+  Report here;
+  const auto definition = find(symbol, binding, here);
+  for (const Refusal& refusal : here.refusals()) {
+    report.refuse(refusal.id, refusal.where, refusal.detail);
+  }
+  if (!definition && here.clean()) {
     if (auto value = from_peers(name, binding.version)) {
       return value;
     }
@@ -175,36 +201,66 @@ std::optional<LiveAddr> ImportResolver::resolve(const elf::AtomSymbol& symbol,
     report.refuse("import-missing", name,
                   fmt::format("none of the {} modules of the process defines {}{}",
                               scope_.all().size(), name, version));
+  }
+  if (!definition) {
     return std::nullopt;
   }
-  const Definition& definition = *found.first;
-  // The patched program would have been linked with what it needs, not with what it opens.
-  const bool first_use = binding.got_slot.value == 0 && binding.stub.value == 0;
-  if (first_use && !target_.file->is_library() && !scope_.is_of_start(*definition.module)) {
-    report.refuse("import-missing", name,
-                  fmt::format("only {} defines it, which the program does not need but opened",
-                              definition.module->path));
-    return std::nullopt;
-  }
-  if (definition.type == elf::SymbolType::Tls) {
+  if (definition->type == elf::SymbolType::Tls) {
     report.refuse("tls-unsupported", name,
-                  fmt::format("it is a thread-local variable of {}", definition.module->path));
+                  fmt::format("it is a thread-local variable of {}", definition->module->path));
     return std::nullopt;
   }
-  if (definition.type != elf::SymbolType::GnuIfunc) {
-    return definition.address;
+  if (definition->type != elf::SymbolType::GnuIfunc) {
+    return definition->address;
   }
-  if (auto value = from_any_slot(name, *definition.module)) {
+  if (auto value = from_any_slot(name, *definition->module)) {
     return value;
   }
-  if (auto value = from_own_slot(definition.value, *definition.module)) {
+  if (auto value = from_own_slot(definition->value, *definition->module)) {
     return value;
   }
   report.refuse("import-ifunc", name,
                 fmt::format("{} chooses it at run time, and no module of the process has its "
                             "address bound",
-                            definition.module->path));
+                            definition->module->path));
   return std::nullopt;
+}
+
+std::optional<ImportResolver::ThreadLocal> ImportResolver::resolve_thread_local(
+    const elf::AtomSymbol& symbol, const elf::Binding& binding, Report& report) const {
+  Report here;
+  const auto definition = find(symbol, binding, here);
+  for (const Refusal& refusal : here.refusals()) {
+    report.refuse(refusal.id, refusal.where, refusal.detail);
+  }
+  if (!definition || definition->type != elf::SymbolType::Tls) {
+    if (here.clean()) {
+      report.refuse("tls-unsupported", symbol.name,
+                    "no module of the process defines a thread-local variable of this name");
+    }
+    return std::nullopt;
+  }
+  ThreadLocal out;
+  out.offset = definition->value.value;
+  const proc::Module& module = *definition->module;
+  const auto known = find_tls_module(process_, modules_, module);
+  out.module = known ? known->number : 0;
+  if (&module == &modules_.front() && module.file->tls_block_end()) {
+    out.tp_offset = out.offset + static_cast<uint64_t>(*module.file->tls_block_end());
+  } else if (known && known->below_thread_pointer) {
+    out.tp_offset = out.offset - *known->below_thread_pointer;
+  }
+  return out;
+}
+
+std::optional<uint64_t> ImportResolver::tls_module_of_target(Report& report) const {
+  const auto known = find_tls_module(process_, modules_, target_);
+  if (!known) {
+    report.refuse("tls-unsupported", target_.path,
+                  "nothing in the process tells which number ld.so gave it");
+    return std::nullopt;
+  }
+  return known->number;
 }
 
 void ImportResolver::check_interposition(const format::Patch& patch, Report& report) const {
@@ -233,9 +289,13 @@ void ImportResolver::check_interposition(const format::Patch& patch, Report& rep
   for (size_t i = 0; i < patch.fresh.symbols.size(); ++i) {
     const elf::AtomSymbol& symbol = patch.fresh.symbols[i];
     const elf::Binding& binding = patch.fresh_bindings[i];
-    if (binding.kind == elf::BindingKind::Import &&
-        find_definition(target_, symbol.name, binding.version)) {
-      resolve(symbol, binding, report);
+    if (binding.kind == elf::BindingKind::Import) {
+      const auto own = find_definition(target_, symbol.name, binding.version);
+      if (own && own->type == elf::SymbolType::Tls) {
+        resolve_thread_local(symbol, binding, report);
+      } else if (own) {
+        resolve(symbol, binding, report);
+      }
     }
     if (!symbol.atom || replacing.contains(*symbol.atom) || symbol.anonymous ||
         symbol.bind == elf::SymbolBind::Local || symbol.visibility != elf::Visibility::Default) {

@@ -36,12 +36,28 @@ class ImportResolver {
   std::optional<LiveAddr> resolve(const elf::AtomSymbol& symbol, const elf::Binding& binding,
                                   Report& report) const;
 
+  // Of a thread-local variable. `module`: its number, 0 in a process without ld.so's numbers;
+  // `offset`: in the module's block; `tp_offset`: from the thread pointer, if it has a place there in
+  // every thread. Findings: the same.
+  struct ThreadLocal {
+    uint64_t module = 0, offset = 0;
+    std::optional<uint64_t> tp_offset;
+  };
+  std::optional<ThreadLocal> resolve_thread_local(const elf::AtomSymbol& symbol,
+                                                  const elf::Binding& binding,
+                                                  Report& report) const;
+  // The target's own number. Finding: tls-unsupported.
+  std::optional<uint64_t> tls_module_of_target(Report& report) const;
+
   // Of a library: is it where ld.so looks, and what of the patch does another module define under
   // the same name? Findings: other-namespace, interposed. A replaced function that gives way to
   // another module's, which is not replaced, is a warning.
   void check_interposition(const format::Patch& patch, Report& report) const;
 
  private:
+  // What a module of the process defines; nullopt with a finding, or without: none does.
+  std::optional<Definition> find(const elf::AtomSymbol& symbol, const elf::Binding& binding,
+                                 Report& report) const;
   std::optional<LiveAddr> from_slot(LinkAddr slot) const;
   std::optional<LiveAddr> from_any_slot(const std::string& name, const proc::Module& definer) const;
   std::optional<LiveAddr> from_own_slot(LinkAddr resolver, const proc::Module& definer) const;

@@ -225,22 +225,45 @@ LiveAddr PartPlanner::address(const elf::AtomSymbol& symbol) const {
   return module_.bias(plan_.image.atoms[symbol.atom.value()] + symbol.offset);
 }
 
+std::optional<uint64_t> PartPlanner::find_value(const link::Fill& fill, Report& report) const {
+  using Kind = link::Fill::Kind;
+  if (fill.kind == Kind::Address) {
+    return module_.bias(fill.address).value;
+  }
+  if (fill.kind == Kind::OwnTlsModule) {
+    return resolver_.tls_module_of_target(report);
+  }
+  const elf::AtomSymbol& symbol = patch().fresh.symbols[fill.import];
+  const elf::Binding& binding = patch().fresh_bindings[fill.import];
+  if (fill.kind == Kind::Import) {
+    const auto address = resolver_.resolve(symbol, binding, report);
+    return address ? std::optional(address->value + static_cast<uint64_t>(fill.addend))
+                   : std::nullopt;
+  }
+  const auto variable = resolver_.resolve_thread_local(symbol, binding, report);
+  if (!variable || fill.kind == Kind::TlsOffset) {
+    return variable ? std::optional(variable->offset) : std::nullopt;
+  }
+  const bool number = fill.kind == Kind::TlsModule;
+  if (number ? variable->module == 0 : !variable->tp_offset) {
+    report.refuse("tls-unsupported", symbol.name,
+                  number ? "nothing in the process tells which number ld.so gave its module"
+                         : "its module has no room in the threads' static blocks, and the new code "
+                           "relies on one");
+    return std::nullopt;
+  }
+  return number ? variable->module : *variable->tp_offset;
+}
+
 void PartPlanner::resolve(Report& report) {
   const LoadBias bias = module_.bias;
   for (const link::Fill& fill : plan_.image.fills) {
-    uint64_t value = 0;
-    if (fill.kind == link::Fill::Kind::Address) {
-      value = bias(fill.address).value;
-    } else {
-      auto address = resolver_.resolve(patch().fresh.symbols[fill.import],
-                                       patch().fresh_bindings[fill.import], report);
-      if (!address) {
-        continue;
-      }
-      value = address->value + static_cast<uint64_t>(fill.addend);
+    const auto value = find_value(fill, report);
+    if (!value) {
+      continue;
     }
     Bytes bytes;
-    append(bytes, value);
+    append(bytes, *value);
     plan_.writes.push_back({bias(fill.at), std::move(bytes)});
   }
   Bytes registry = encode_registry(plan_.registry);

@@ -31,7 +31,7 @@ class PartPlanner {
   // call-at-entry, link's.
   void link(const std::vector<FoundRegistry>& registries, const std::string& patch_id,
             uint64_t transaction, const std::vector<LiveRange>& taken, Report& report);
-  // Values that differ per process. Findings: those of ImportResolver::resolve().
+  // Values that differ per process. Findings: those of ImportResolver.
   void resolve(Report& report);
 
   const format::Patch& patch() const { return rebound_ ? *rebound_ : made_; }
@@ -46,6 +46,8 @@ class PartPlanner {
                                     const std::string& patch_id, uint64_t size) const;
   std::optional<LinkAddr> choose_base(uint64_t size, const std::vector<LiveRange>& taken,
                                       Report& report) const;
+  // Nullopt with a finding.
+  std::optional<uint64_t> find_value(const link::Fill& fill, Report& report) const;
   Registry make_registry(const std::string& patch_id, uint64_t transaction) const;
 
   const proc::Process& process_;

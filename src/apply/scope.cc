@@ -62,10 +62,15 @@ std::optional<LiveAddr> find_r_debug(const proc::Process& process,
   return std::nullopt;
 }
 
-// l_addr of every module, in the order of loading.
-std::vector<LoadBias> read_link_map(const proc::Process& process,
-                                    const std::vector<proc::Module>& modules) {
-  std::vector<LoadBias> order;
+struct LinkMap {
+  LiveAddr at;
+  LoadBias bias;  // l_addr
+};
+
+// Of every module, in the order of loading.
+std::vector<LinkMap> read_link_map(const proc::Process& process,
+                                   const std::vector<proc::Module>& modules) {
+  std::vector<LinkMap> order;
   auto debug = find_r_debug(process, modules);
   auto map = debug ? find_word(process.memory(), *debug + 8) : std::nullopt;  // r_debug.r_map
   while (map && *map != 0 && order.size() < kMostModules) {
@@ -73,14 +78,12 @@ std::vector<LoadBias> read_link_map(const proc::Process& process,
     if (!bias) {
       break;
     }
-    order.push_back(LoadBias{*bias});
+    order.push_back({LiveAddr(*map), LoadBias{*bias}});
     map = find_word(process.memory(), LiveAddr(*map) + 24);  // l_next
   }
   return order;
 }
 
-// musl's ld.so is the C library itself, by whatever name that is needed (musl 1.2.3 ldso/dynlink.c,
-// load_library()).
 bool is_called(const proc::Module& module, const std::string& needed) {
   const auto file = std::string_view(module.path).substr(module.path.rfind('/') + 1);
   const bool is_musl =
@@ -148,13 +151,28 @@ std::optional<Definition> find_definition(const proc::Module& module, const std:
   return std::nullopt;
 }
 
+std::optional<LiveAddr> find_link_map(const proc::Process& process,
+                                      const std::vector<proc::Module>& modules,
+                                      const proc::Module& module) {
+  std::optional<LiveAddr> found;
+  for (const LinkMap& map : read_link_map(process, modules)) {
+    if (map.bias == module.bias) {
+      if (found) {
+        return std::nullopt;  // another file of the same bias (the vdso of a process at 0, say)
+      }
+      found = map.at;
+    }
+  }
+  return found;
+}
+
 Scope::Scope(const proc::Process& process, const std::vector<proc::Module>& modules,
              const proc::Module& target)
     : target_(&target), library_(target.file && target.file->is_library()) {
   if (modules.empty()) {
     return;
   }
-  for (LoadBias bias : read_link_map(process, modules)) {
+  for (const auto& [at, bias] : read_link_map(process, modules)) {
     for (const proc::Module& m : modules) {
       if (m.bias == bias && m.file && !has(all_, &m)) {
         all_.push_back(&m);

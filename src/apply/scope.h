@@ -24,6 +24,11 @@ struct Definition {
 std::optional<Definition> find_definition(const proc::Module& module, const std::string& name,
                                           const std::string& version);
 
+// Where ld.so's record of the module is (struct link_map); `module` is one of `modules`.
+std::optional<LiveAddr> find_link_map(const proc::Process& process,
+                                      const std::vector<proc::Module>& modules,
+                                      const proc::Module& module);
+
 class Scope {
  public:
   // `target` is one of `modules`, which outlives the scope. Reads the process's link map.

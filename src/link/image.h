@@ -20,10 +20,16 @@ struct Fill {
   enum class Kind : uint8_t {
     Address,  // bias + address (of the target or of the image), 8 bytes
     Import,   // address of `import` in the process + addend, 8 bytes
+    // Of the thread-local variable `import`, 8 bytes each: the number of its module, its place in the
+    // module's block, its distance from the thread pointer.
+    TlsModule,
+    TlsOffset,
+    TpOffset,
+    OwnTlsModule,  // the number of the target
   } kind = Kind::Address;
   LinkAddr at;          // 8-byte field in a writable segment of the image
   LinkAddr address;     // Kind::Address, addend included
-  uint32_t import = 0;  // Kind::Import: symbol id in Patch::fresh
+  uint32_t import = 0;  // symbol id in Patch::fresh
   int64_t addend = 0;
 };
 

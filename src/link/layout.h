@@ -45,8 +45,9 @@ struct Area {
 struct Slots {
   std::vector<elf::AtomSymbolId> words;  // hold the symbol's address
   std::vector<elf::AtomSymbolId> tls;    // hold the symbol's offset from the thread pointer
-  // Of new thread-local variables: {address of the block's description, offset in the block}, what
-  // __tls_get_addr is called with. Of a reference to the block's start the offset is 0.
+  // What __tls_get_addr is called with: {module, offset in the module's block}; of a new variable
+  // {address of the block's description, offset in the block}. Of a reference to the block's start
+  // the offset is 0.
   std::vector<std::pair<elf::AtomSymbolId, bool>> indexes;  // symbol, of the block's start
   std::vector<elf::AtomSymbolId> descriptors;               // {function, and the same two words}
   std::vector<elf::AtomSymbolId> veneers;

@@ -224,6 +224,14 @@ class Relocator {
     out_.fills.push_back(fill);
   }
 
+  void add_thread_local(LinkAddr at, Fill::Kind kind, elf::AtomSymbolId symbol) {
+    Fill fill;
+    fill.at = at;
+    fill.kind = kind;
+    fill.import = symbol;
+    out_.fills.push_back(fill);
+  }
+
   void put_word(LinkAddr at, uint64_t value) {
     store(ByteSpan(out_.parts[kGot]), at.value - layout_.parts[kGot].address.value, value);
   }
@@ -237,8 +245,17 @@ class Relocator {
     }
     for (const auto& [symbol, start] : layout_.slots.indexes) {
       const LinkAddr at = layout_.tls_index(symbol, start);
-      add_address(at, block.description);
-      put_word(at + kSlotSize, start ? 0 : block_offset(symbol));
+      if (patch_.fresh.symbols[symbol].atom) {
+        add_address(at, block.description);
+        put_word(at + kSlotSize, start ? 0 : block_offset(symbol));
+      } else if (is_import(symbol)) {
+        add_thread_local(at, Fill::Kind::TlsModule, symbol);
+        add_thread_local(at + kSlotSize, Fill::Kind::TlsOffset, symbol);
+      } else {
+        add_thread_local(at, Fill::Kind::OwnTlsModule, symbol);
+        const int64_t offset = patch_.fresh_bindings[symbol].tp_offset;
+        put_word(at + kSlotSize, start ? 0 : static_cast<uint64_t>(offset));
+      }
     }
     for (elf::AtomSymbolId symbol : layout_.slots.descriptors) {
       const LinkAddr at = layout_.tls_descriptor(symbol);
@@ -267,9 +284,12 @@ class Relocator {
       add_fill(layout_.slot(symbol), symbol, 0);
     }
     for (elf::AtomSymbolId symbol : layout_.slots.tls) {
-      store(ByteSpan(out_.parts[kGot]),
-            layout_.tls_slot(symbol).value - layout_.parts[kGot].address.value,
-            patch_.fresh_bindings[symbol].tp_offset);
+      if (is_import(symbol)) {
+        add_thread_local(layout_.tls_slot(symbol), Fill::Kind::TpOffset, symbol);
+      } else {
+        put_word(layout_.tls_slot(symbol),
+                 static_cast<uint64_t>(patch_.fresh_bindings[symbol].tp_offset));
+      }
     }
   }
 

@@ -5,7 +5,9 @@
 // that asks for it (local-exec, initial-exec) gets it; code that calls somebody to find the variable
 // (general- and local-dynamic, descriptors) is rewritten to the same, as the static linker that made
 // the target would have: the sequences are fixed by the psABI for that purpose, and every byte of
-// them is checked. A library's are found through the words that ld.so has filled for the old code.
+// them is checked. A library's are found through the words that ld.so has filled for the old code,
+// and so are other modules'. Where the old code has none of the kind, words of the image are filled
+// with what ld.so knows of the module, and ld.so's function is called with them.
 //
 // Variables that the patch adds have no place in any thread. They make one block per thread, which
 // the patch's own functions make and find (src/build/runtime). So the code must ask, by one of the
@@ -235,8 +237,16 @@ Route route_thread_local(const format::Patch& patch, const elf::Atom& atom, cons
     return refused(fmt::format("the code takes {} and a new thread-local variable from one block",
                                symbol.name));
   }
-  if (kind == BindingKind::ModuleOffset || kind == BindingKind::TlsSlot ||
-      kind == BindingKind::Import) {
+  const bool import = kind == BindingKind::Import;
+  if (((ref.type == RelocType::TLSGD && (import || kind == BindingKind::ModuleOffset)) ||
+       (ref.type == RelocType::TLSLD && kind == BindingKind::ModuleOffset)) &&
+      ref.addend == -4 && calls(patch, atom, ref, "__tls_get_addr", false)) {
+    return {Way::TlsIndex};
+  }
+  if (import && ref.type == RelocType::GOTTPOFF) {
+    return {Way::TpSlot};
+  }
+  if (import || kind == BindingKind::ModuleOffset || kind == BindingKind::TlsSlot) {
     return refused(fmt::format("the target has no slot for {} of the kind that the new code needs",
                                symbol.name));
   }

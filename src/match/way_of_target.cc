@@ -52,6 +52,12 @@ Binding thread_local_by(elf::RelocType type, Binding binding, const elf::AtomSym
       slot = symbols.find_tls_slot(type, binding.tp_offset);
     }
   }
+  if (!slot && own && type != elf::RelocType::TLSLD && symbol.bind != elf::SymbolBind::Local) {
+    const LinkAddr at(static_cast<uint64_t>(binding.tp_offset));
+    if (const Export* exported = symbols.preemptible(symbol.name, at, true)) {
+      binding = {.kind = BindingKind::Import, .version = exported->version};
+    }
+  }
   if (slot) {
     binding = {.kind = BindingKind::TlsSlot, .evidence = binding.evidence, .got_slot = *slot};
   }

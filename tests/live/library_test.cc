@@ -148,6 +148,15 @@ const std::vector<Feature>& features() {
        .host = std::string(kNoHost) + "__thread int before = 9, calls_of_host = 5;\n",
        .flags = {"-ftls-model=initial-exec"},
        .at_start = {18, 1020, 22}},
+      {.name = "thread_local_without_slot",  // of the kind that new code needs
+       .before = "static __thread int pad = 1, calls = 3; __thread int more = 4;\n"
+                 "extern __thread int calls_of_host __attribute__((tls_model(\"initial-exec\")));\n"
+                 "extern __thread int others_of_host;\n",
+       .old_body = "return x + calls++ + pad;",
+       .new_body = "return 1000 + x + calls++ + more++ + calls_of_host++ + others_of_host++;",
+       .host = std::string(kNoHost) +
+               "__thread int before = 9, calls_of_host = 5, others_of_host = 6;\n",
+       .at_start = {5, 1020, 7}},
       {.name = "descriptor_thread_local",
        .before = "static __thread int calls = 3; __thread int more = 4;\n",
        .old_body = "return x + calls++ + more++;",

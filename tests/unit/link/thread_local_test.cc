@@ -176,6 +176,39 @@ TEST(ThreadLocal, NewVariablesAreInABlock) {
   }
 }
 
+// Claim: where the target has no words for a variable of a library or of another module, those of the
+// image are filled with the module's number and the variable's place, and ld.so's function is called.
+TEST(ThreadLocal, ExistingVariablesGetWordsOfTheImage) {
+  const elf::Binding own{.kind = elf::BindingKind::ModuleOffset, .tp_offset = 24};
+  for (const Sequence& s : sequences()) {
+    PatchBuilder b;
+    use(b, s, b.undefined("state", own), b.import("__tls_get_addr", 0x2000), s.code);
+    Linked linked(b.patch, kBase);
+    ASSERT_TRUE(linked.report.clean()) << s.name;
+    const uint64_t words = operand(linked, "f", s.field);
+    ASSERT_NE(linked.fill_at(words), nullptr) << s.name;
+    EXPECT_EQ(linked.fill_at(words)->kind, Fill::Kind::OwnTlsModule);
+    EXPECT_EQ(linked.at<uint64_t>(words + 8), s.type == RelocType::TLSLD ? 0U : 24U);
+  }
+  PatchBuilder b;
+  const Sequence gd = sequences()[0];
+  auto other = b.import("other");
+  auto f = use(b, gd, other, b.import("__tls_get_addr", 0x2000), gd.code);
+  auto g = b.function("g", bytes_of({0x48, 0x8b, 0x05, 0, 0, 0, 0, 0xc3}));
+  b.ref(g, 3, RelocType::GOTTPOFF, other, -4);
+  (void)f;
+  Linked linked(b.patch, kBase);
+  ASSERT_TRUE(linked.report.clean());
+  const uint64_t words = operand(linked, "f", gd.field), slot = operand(linked, "g", 3);
+  ASSERT_NE(linked.fill_at(words), nullptr);
+  EXPECT_EQ(linked.fill_at(words)->kind, Fill::Kind::TlsModule);
+  ASSERT_NE(linked.fill_at(words + 8), nullptr);
+  EXPECT_EQ(linked.fill_at(words + 8)->kind, Fill::Kind::TlsOffset);
+  ASSERT_NE(linked.fill_at(slot), nullptr);
+  EXPECT_EQ(linked.fill_at(slot)->kind, Fill::Kind::TpOffset);
+  EXPECT_EQ(linked.fill_at(slot)->import, other);
+}
+
 // Claim: a descriptor of a new variable names the patch's function for it.
 TEST(ThreadLocal, NewVariablesHaveDescriptors) {
   NewVariables n;
