@@ -43,8 +43,9 @@ struct BusyThread {
   std::string name;                 // comm
   std::string function;             // the replaced function it is in
   std::vector<std::string> frames;  // "0x5581… compose_dec_ttl+0x1f", innermost first
-  std::string reason;  // "return address on the stack", "stack could not be unwound: …"
-  int seen = 1;        // in how many attempts
+  std::string reason;     // "return address on the stack", "stack could not be unwound: …"
+  std::string waits_for;  // "futex at 0x7f…"; "": it ran
+  int seen = 1;           // in how many attempts
 };
 
 enum class Verdict {
@@ -76,7 +77,8 @@ struct Outcome {
   std::vector<std::string> notes;  // "image kept mapped: …"
 };
 
-// Findings end in the Outcome; failures are thrown (Error). Every one is all or nothing.
+// Findings end in the Outcome; failures are thrown (Error). Every one is all or nothing. apply and
+// revert first undo what an interrupted run left.
 Outcome apply(pid_t pid, const format::PatchFile& patch, const Options& options);
 // Never writes.
 Outcome check(pid_t pid, const format::PatchFile& patch, const Options& options);
@@ -88,7 +90,8 @@ Outcome recover(pid_t pid, const Options& options);
 // image: a patch with several parts has several, of one id.
 struct Applied {
   Registry registry;
-  bool intact = true;  // detours are what the registry says
+  bool intact = true;        // detours are what the registry says
+  bool interrupted = false;  // half done: recover() undoes it, and apply() and revert() do so first
   std::vector<std::string> faults;
 };
 std::vector<Applied> list(const proc::Process& process);

@@ -7,14 +7,18 @@
 // (another for each target) makes no difference: nobody may be in old code of any of them, and their
 // registries change together, so that a run that dies in between is seen to have.
 
+#include <algorithm>
 #include <ctime>
 
 #include <fmt/format.h>
 
+#include "apply/alone.h"
 #include "apply/apply.h"
+#include "apply/endless.h"
 #include "apply/hooks.h"
 #include "apply/lock.h"
 #include "apply/plan.h"
+#include "apply/recover.h"
 #include "apply/registries.h"
 #include "apply/stage.h"
 #include "apply/switch.h"
@@ -224,36 +228,60 @@ void apply_plan(const proc::Process& process, const Plan& plan, const Options& o
   outcome.failed_hooks = hooks.findings();
 }
 
+// Who waits for a function that nobody leaves should hear it.
+void note_endless(const format::PatchFile& patch, Outcome& outcome) {
+  if (outcome.verdict != Verdict::Busy) {
+    return;
+  }
+  for (const format::Patch& part : patch.parts) {
+    for (const Endless& endless : find_endless(part)) {
+      if (std::any_of(outcome.busy.begin(), outcome.busy.end(),
+                      [&](const BusyThread& b) { return b.function == endless.function; })) {
+        outcome.notes.push_back(explain(endless));
+      }
+    }
+  }
+}
+
+enum class Leftovers : uint8_t { Refuse, Undo };  // of an interrupted run
+
 // Plans, and does `work` if there is something to do. A failure against a process that is gone is
 // not a failure.
 template <class Work>
-Outcome with_plan(pid_t pid, const format::PatchFile& patch, const Options& options, Work work) {
+Outcome with_plan(pid_t pid, const format::PatchFile& patch, const Options& options,
+                  Leftovers leftovers, Work work) {
   std::optional<proc::Process> process;
   Outcome outcome{.pid = pid, .patch_id = patch.id()};
   for (const format::Patch& part : patch.parts) {
     outcome.functions += part.replaced.size();
   }
   try {
+    outcome.program = proc::Process::open(pid).program();
+    wait_until_alone(pid, options.timeout);
     process = proc::Process::open(pid);
-    outcome.program = process->program();
     ProcessLock lock(*process, options.timeout);
     proc::demand_not_frozen(pid);
+    if (leftovers == Leftovers::Undo &&
+        !recover_first(*process, outcome.patch_id, options, outcome)) {
+      return outcome;
+    }
     Report report;
     const std::optional<Plan> plan = make_plan(*process, patch, report);
     report.checkpoint();
-    outcome.notes = report.warnings();
+    outcome.notes.insert(outcome.notes.end(), report.warnings().begin(), report.warnings().end());
     outcome.functions = plan->parts.empty() ? plan->functions_there : plan->functions();
     if (plan->parts.empty()) {
       outcome.verdict = Verdict::AlreadyApplied;
     } else {
       work(*process, *plan, outcome);
+      note_endless(patch, outcome);
     }
   } catch (const Refused& r) {
     // What was read by number counts only if the process still has it.
-    outcome.verdict = !process || process->alive() ? Verdict::Unpatchable : Verdict::Gone;
+    outcome.verdict = !process || process->same_program() ? Verdict::Unpatchable : Verdict::Gone;
     outcome.refusals = r.findings();
   } catch (const Error&) {
-    if (!process || process->alive()) {
+    if (!process || process->same_program()) {
       throw;
     }
     outcome.verdict = Verdict::Gone;
@@ -264,13 +292,14 @@ Outcome with_plan(pid_t pid, const format::PatchFile& patch, const Options& opti
 }  // namespace
 
 Outcome apply(pid_t pid, const format::PatchFile& patch, const Options& options) {
-  return with_plan(pid, patch, options, [&](const auto& process, const Plan& plan, auto& outcome) {
-    apply_plan(process, plan, options, outcome);
-  });
+  return with_plan(pid, patch, options, Leftovers::Undo,
+                   [&](const auto& process, const Plan& plan, auto& outcome) {
+                     apply_plan(process, plan, options, outcome);
+                   });
 }
 
 Outcome check(pid_t pid, const format::PatchFile& patch, const Options& options) {
-  return with_plan(pid, patch, options, [&](const auto& process, const Plan& plan, auto& outcome) {
+  const auto work = [&](const auto& process, const Plan& plan, auto& outcome) {
     ContextScan contexts(process, no_context_in(plan, options), plan.starts);
     Switched switched =
         switch_over(process, {no_thread_in(plan, options), old_code(plan), &contexts}, options,
@@ -278,7 +307,8 @@ Outcome check(pid_t pid, const format::PatchFile& patch, const Options& options)
     outcome.verdict = switched == Switched::Done   ? Verdict::Patchable
                       : switched == Switched::Busy ? Verdict::Busy
                                                    : Verdict::Gone;
-  });
+  };
+  return with_plan(pid, patch, options, Leftovers::Refuse, work);
 }
 
 }  // namespace qp::apply

@@ -25,6 +25,7 @@
 
 #include "apply/hooks.h"
 #include "match/symbol_map.h"
+#include "proc/waiting.h"
 
 namespace qp::apply {
 namespace {
@@ -108,10 +109,11 @@ bool StackCheck::read_stacks(const proc::Frozen& frozen) {
       mapping = stack_mapping(sp);
     }
     if (!mapping) {
-      inside_.push_back({thread.tid,
-                         LiveAddr(thread.registers.rip),
-                         {},
-                         fmt::format("its stack pointer {:#x} is in no mapping", sp.value)});
+      inside_.push_back(
+          {.tid = thread.tid,
+           .at = LiveAddr(thread.registers.rip),
+           .reason = fmt::format("its stack pointer {:#x} is in no mapping", sp.value),
+           .registers = thread.registers});
       continue;
     }
     if (on_hook_stack(sp)) {
@@ -151,7 +153,7 @@ bool StackCheck::is_hit_above(const proc::StoppedThread& thread, LiveAddr from) 
 void StackCheck::unwind_thread(const proc::StoppedThread& thread) {
   auto trace =
       unwind::trace(dwarf_registers(thread.registers), process_.memory(), modules_, walked_.get());
-  Inside found{.tid = thread.tid};
+  Inside found{.tid = thread.tid, .registers = thread.registers};
   for (const unwind::Frame& f : trace.frames) {
     found.frames.push_back(f.pc);
     // A return address lies behind its call, which may be the last instruction of the function.
@@ -194,7 +196,11 @@ StackCheck::Answer StackCheck::look(const proc::Frozen& frozen) {
     for (const Stack& s : stacks_) {
       if (process_.memory().read_some(s.at, ByteSpan(stack_bytes_).subspan(s.offset, s.size)) !=
           s.size) {
-        inside_.push_back({frozen.threads()[s.thread].tid, s.at, {}, "its stack can't be read"});
+        const proc::StoppedThread& thread = frozen.threads()[s.thread];
+        inside_.push_back({.tid = thread.tid,
+                           .at = s.at,
+                           .reason = "its stack can't be read",
+                           .registers = thread.registers});
       }
     }
   }
@@ -261,6 +267,7 @@ std::vector<BusyThread> describe(const proc::Process& process, const std::vector
   for (const Inside& i : inside) {
     BusyThread b{.tid = i.tid, .reason = i.reason};
     b.name = process.thread_name(i.tid);
+    b.waits_for = i.tid != 0 ? proc::describe_wait(process, i.registers) : "";
     b.function = name(i.at, false);
     for (LiveAddr f : i.frames) {
       b.frames.push_back(fmt::format("{:#x} {}", f.value, name(f, true)));

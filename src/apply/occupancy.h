@@ -19,6 +19,7 @@ struct Inside {
   LiveAddr at;                   // inside: the program counter, or the call that will return there
   std::vector<LiveAddr> frames;  // innermost first, as far as unwound
   std::string reason;
+  proc::GeneralRegisters registers{};  // of the thread
 };
 
 class StackCheck {

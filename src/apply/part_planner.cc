@@ -93,14 +93,14 @@ void PartPlanner::check(const std::vector<FoundRegistry>& registries, Report& re
 
 // A revert that could not unmap the image left it where it was; the same patch takes that place
 // again, so that applying and reverting for ever does not eat the address space.
-std::optional<LinkAddr> PartPlanner::kept_base(const std::vector<FoundRegistry>& registries,
-                                               const std::string& patch_id, uint64_t size) const {
-  for (const FoundRegistry& found : registries) {
-    if (found.registry && found.registry->state == State::Reverted &&
-        found.registry->patch_id == patch_id && found.registry->bias == module_.bias &&
+std::optional<Registry> PartPlanner::find_kept(const std::vector<FoundRegistry>& kept,
+                                               const std::string& patch_id) const {
+  const uint64_t size = link::image_size(patch(), registry_room(make_registry(patch_id, 0)));
+  for (const FoundRegistry& found : kept) {
+    if (found.registry->patch_id == patch_id && found.registry->bias == module_.bias &&
         found.registry->target_build_id == patch().meta.target_build_id &&
         found.image.size() <= size) {
-      return module_.bias(found.image.start);
+      return found.registry;
     }
   }
   return std::nullopt;
@@ -194,15 +194,13 @@ Registry PartPlanner::make_registry(const std::string& patch_id, uint64_t transa
   return r;
 }
 
-void PartPlanner::link(const std::vector<FoundRegistry>& registries, const std::string& patch_id,
+void PartPlanner::link(const std::vector<FoundRegistry>& kept, const std::string& patch_id,
                        uint64_t transaction, const std::vector<LiveRange>& taken, Report& report) {
   const uint64_t room = registry_room(make_registry(patch_id, transaction));
-  const uint64_t size = link::image_size(patch(), room);
-  auto base = kept_base(registries, patch_id, size);
-  plan_.reuse = base.has_value();
-  if (!base) {
-    base = choose_base(size, taken, report);
-  }
+  const auto before = find_kept(kept, patch_id);
+  plan_.reuse = before.has_value();
+  const auto base = before ? std::optional(module_.bias(before->image.start))
+                           : choose_base(link::image_size(patch(), room), taken, report);
   if (!base) {
     return;
   }
@@ -218,6 +216,12 @@ void PartPlanner::link(const std::vector<FoundRegistry>& registries, const std::
     return;
   }
   plan_.registry = make_registry(patch_id, transaction);
+  if (before) {
+    // So that the bytes under the header's checksum stay what they are, whenever we may die; and
+    // that it is known to have run.
+    plan_.registry.staged_at = before->staged_at;
+    plan_.registry.applied_at = before->applied_at;
+  }
   plan_.registry_at = module_.bias(plan_.image.registry.start);
 }
 
@@ -268,6 +272,11 @@ void PartPlanner::resolve(Report& report) {
   }
   Bytes registry = encode_registry(plan_.registry);
   QP_ASSERT(registry.size() <= plan_.image.registry.size());
+  // Its header comes last: an image whose header was never written has no registry, not half of one.
+  plan_.writes.push_back(
+      {plan_.registry_at + kRegistryHeader,
+       copy(slice(registry, kRegistryHeader, registry.size() - kRegistryHeader))});
+  registry.resize(kRegistryHeader);
   plan_.writes.push_back({plan_.registry_at, std::move(registry)});
 }
 

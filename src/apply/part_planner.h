@@ -27,9 +27,13 @@ class PartPlanner {
   // Is the code what the patch was made for, and free? Findings: already-replaced, prove_live()'s,
   // those of ImportResolver::check_interposition().
   void check(const std::vector<FoundRegistry>& registries, Report& report);
-  // Finds a place, which no range of `taken` overlaps, and links there. Findings: no-room,
-  // call-at-entry, link's.
-  void link(const std::vector<FoundRegistry>& registries, const std::string& patch_id,
+  // Of `kept` (all of them reverted, with a registry), one of this part that can be used again.
+  std::optional<Registry> find_kept(const std::vector<FoundRegistry>& kept,
+                                    const std::string& patch_id) const;
+  // Takes the place of one that is kept, or finds one that no range of `taken` overlaps, and links
+  // there. Those that are kept have the number `transaction`. Findings: no-room, call-at-entry,
+  // link's.
+  void link(const std::vector<FoundRegistry>& kept, const std::string& patch_id,
             uint64_t transaction, const std::vector<LiveRange>& taken, Report& report);
   // Values that differ per process. Findings: those of ImportResolver.
   void resolve(Report& report);
@@ -42,8 +46,6 @@ class PartPlanner {
   PartPlan take() { return std::move(plan_); }
 
  private:
-  std::optional<LinkAddr> kept_base(const std::vector<FoundRegistry>& registries,
-                                    const std::string& patch_id, uint64_t size) const;
   std::optional<LinkAddr> choose_base(uint64_t size, const std::vector<LiveRange>& taken,
                                       Report& report) const;
   // Nullopt with a finding.

@@ -77,6 +77,37 @@ bool each(Parts& parts, Report& report, const Step& step) {
   return report.clean();
 }
 
+// Images that a revert left, of transactions of which nothing is applied.
+std::vector<FoundRegistry> reverted(const std::vector<FoundRegistry>& registries) {
+  std::vector<FoundRegistry> out;
+  for (const Group& group : group_registries(registries)) {
+    if (std::all_of(group.begin(), group.end(), [](const FoundRegistry& found) {
+          return found.registry->state == State::Reverted && found.registry->transaction != 0;
+        })) {
+      out.insert(out.end(), group.begin(), group.end());
+    }
+  }
+  return out;
+}
+
+// The number that is written into all images, distinct among the transactions of this process. A
+// kept image that is used again keeps its own, as all that is under its checksum: the others take it
+// over, and `kept` is reduced to those that have it.
+uint64_t choose_transaction(const Parts& parts, const std::string& patch_id,
+                            std::vector<FoundRegistry>& kept) {
+  for (const PartPlanner& part : parts) {
+    if (const auto before = part.find_kept(kept, patch_id)) {
+      std::erase_if(kept, [&](const FoundRegistry& found) {
+        return found.registry->transaction != before->transaction;
+      });
+      return before->transaction;
+    }
+  }
+  kept.clear();
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<uint64_t>(std::max<int64_t>(now.count(), 1));
+}
+
 Plan join(Parts& parts) {
   Plan plan;
   for (PartPlanner& part : parts) {
@@ -132,9 +163,6 @@ std::optional<Plan> make_plan(const proc::Process& process, const format::PatchF
   if (!report.clean()) {
     return std::nullopt;
   }
-  // Distinct among the transactions of this process, of which there is one at a time.
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  const auto transaction = static_cast<uint64_t>(std::max<int64_t>(now.count(), 1));
   Peers peers;
   Parts parts;
   for (const Site& site : sites.missing) {
@@ -148,9 +176,14 @@ std::optional<Plan> make_plan(const proc::Process& process, const format::PatchF
   }
   each(parts, report, [&](PartPlanner& part) { part.check(registries, report); });
   check_new_names(parts, report);
+  std::vector<FoundRegistry> kept = reverted(registries);
+  uint64_t transaction = 0;
+  if (report.clean()) {
+    transaction = choose_transaction(parts, patch_id, kept);
+  }
   std::vector<LiveRange> taken;
   each(parts, report, [&](PartPlanner& part) {
-    part.link(registries, patch_id, transaction, taken, report);
+    part.link(kept, patch_id, transaction, taken, report);
     taken.push_back(part.image());
   });
   if (report.clean()) {

@@ -15,7 +15,14 @@
 //
 // A run that was killed while it mapped the image leaves one without a registry, perhaps still open.
 // Its detours come after the registry, so there are none; but since the process can clear a registry
-// as well, its code is searched for jumps into the image before that is believed.
+// as well, its code is searched for jumps into the image before that is believed. The registry's header
+// is written last, in one piece of one page, so that there is no half of it; one that can't be read
+// was written by somebody else.
+//
+// A process that is forked while its parent is being patched inherits what was there at that moment:
+// the same states, found and undone in the same way.
+
+#include "apply/recover.h"
 
 #include <sys/syscall.h>
 
@@ -24,11 +31,10 @@
 
 #include <fmt/format.h>
 
-#include "apply/apply.h"
+#include "apply/alone.h"
 #include "apply/hooks.h"
 #include "apply/lock.h"
 #include "apply/plan.h"
-#include "apply/registries.h"
 #include "apply/switch.h"
 #include "apply/undo.h"
 #include "base/error.h"
@@ -50,9 +56,17 @@ bool is_blank(const proc::Process& process, const FoundRegistry& found) {
 // e9 rel32 with a target in `image`, anywhere in the code of a module.
 std::optional<LiveAddr> find_jump_into(const proc::Process& process, LiveRange image) {
   constexpr uint64_t kJump = 5, kChunk = uint64_t{1} << 20;
+  // A sparse file can be mapped as terabytes of code.
+  constexpr uint64_t kMostCode = uint64_t{4} << 30;
+  uint64_t total = 0;
   Bytes code;
   for (const proc::Module& module : process.modules()) {
     for (LiveRange range : module.executable) {
+      total += range.size();
+      if (total > kMostCode) {
+        throw Refused({{"registry-damaged", process.program(),
+                        "the process has too much code to be searched for jumps"}});
+      }
       for (LiveAddr at = range.start; !range.overlaps(image) && at < range.end;
            at += kChunk - kJump + 1) {
         code.resize(std::min<uint64_t>(kChunk, static_cast<uint64_t>(range.end - at)));
@@ -133,14 +147,17 @@ void perform(const proc::Process& process, const Undo& undo, const Options& opti
 void undo_group(const proc::Process& process, const Group& group, const Options& options,
                 Outcome& outcome) {
   const std::vector<proc::Module> modules = process.modules();
-  // All staged: none of it ever ran, but for hooks.
+  // All staged for the first time: none of it ever ran, but for hooks.
   const bool ran = std::any_of(group.begin(), group.end(), [](const FoundRegistry& found) {
-    return found.registry->state != State::Staged || !found.registry->hooks.empty();
+    const Registry& r = *found.registry;
+    return r.state != State::Staged || r.applied_at != 0 || !r.hooks.empty();
   });
   Undo undo;
   for (const FoundRegistry& found : group) {
     const Registry& r = *found.registry;
-    if (const proc::Module* module = find_module(modules, r)) {
+    if (r.state == State::Reverted) {
+      // Its code is the old one already, or somebody else's by now.
+    } else if (const proc::Module* module = find_module(modules, r)) {
       if (auto faults = find_faults(process, module, r, true); !faults.empty()) {
         throw Refused({{"registry-damaged", r.patch_id, faults.front()}});
       }
@@ -187,27 +204,36 @@ bool release_reverted(const proc::Process& process, const Group& group) {
   return !images.empty() && ignored.notes.empty();
 }
 
-// The stacks of hooks that an interrupted run left, when the threads on them have gone home. Nullopt:
-// there were none; false: a hook still runs.
-std::optional<bool> wait_for_hooks(const proc::Process& process, const Options& options) {
+// Waits until the threads have gone home from the stacks of hooks that an interrupted run left, and
+// takes the stacks away. True if there was one. Throws Refused{hook-timeout}.
+bool remove_hook_stacks(const proc::Process& process, const Options& options) {
   const auto deadline = std::chrono::steady_clock::now() + options.timeout;
   for (;;) {
-    auto gone = remove_left_stacks(process);
-    if (!gone || *gone || std::chrono::steady_clock::now() >= deadline) {
-      return gone;
+    const std::optional<bool> gone = remove_left_stacks(process);
+    if (!gone || *gone) {
+      return gone.has_value();
+    }
+    if (std::chrono::steady_clock::now() >= deadline) {
+      throw Refused({{"hook-timeout", process.program(),
+                      "a hook of an interrupted run has not come to its end"}});
     }
     std::this_thread::sleep_for(kPoll);
   }
 }
 
-// An image is open only while it is being mapped. True if there was one.
-bool close_images(const proc::Process& process) {
+std::vector<uint64_t> open_images(const proc::Process& process) {
   std::vector<uint64_t> open;
   for (const proc::RemoteFile& file : proc::remote_files(process)) {
     if (is_image_name(file.name) || is_hook_stack_name(file.name)) {
       open.push_back(static_cast<uint64_t>(file.fd));
     }
   }
+  return open;
+}
+
+// An image, or a stack of hooks, is open only while it is being mapped. True if there was one.
+bool close_images(const proc::Process& process) {
+  const std::vector<uint64_t> open = open_images(process);
   if (open.empty()) {
     return false;
   }
@@ -222,69 +248,185 @@ bool close_images(const proc::Process& process) {
   return true;
 }
 
-void recover_in(const proc::Process& process, const Options& options, Outcome& outcome) {
-  const std::vector<FoundRegistry> registries = find_registries(process);
-  const std::vector<Group> groups = group_registries(registries);
-  const auto go_on = [&] {
-    return outcome.verdict == Verdict::NothingToRecover || outcome.verdict == Verdict::Recovered;
-  };
+// Undoes what is half done. False: a thread is inside, or the process is gone.
+bool undo_interrupted(const proc::Process& process, const std::vector<FoundRegistry>& registries,
+                      const std::vector<Group>& groups, const Options& options, Outcome& outcome) {
   for (const Group& group : groups) {
-    if (go_on() && is_interrupted(group)) {
+    if (is_interrupted(group)) {
       outcome.patch_id = group.front().registry->patch_id;
       demand_whole(process, group, registries);
       undo_group(process, group, options, outcome);
+      if (outcome.verdict != Verdict::Recovered) {
+        return false;
+      }
     }
   }
   for (const FoundRegistry& found : registries) {
-    if (go_on() && !found.registry) {
+    if (!found.registry) {
       outcome.patch_id = found.named_id;
       if (!is_blank(process, found)) {
         throw Refused({{"registry-damaged", found.named_id, found.fault}});
       }
       remove_image(process, found, options, outcome);
+      if (outcome.verdict != Verdict::Recovered) {
+        return false;
+      }
     }
   }
+  return true;
+}
+
+// Takes away reverted images and those of unloaded libraries. False as above.
+bool remove_kept(const proc::Process& process, const std::vector<Group>& groups,
+                 const Options& options, Outcome& outcome) {
   for (const Group& group : groups) {
     if (is_interrupted(group)) {
       continue;
     }
     for (const FoundRegistry& found : group) {
-      if (go_on() && found.registry->state == State::Applied &&
-          is_unloaded(process, *found.registry)) {
+      const Standing standing = look_at(process, found);
+      if (standing.unloaded && what_remains(standing) == Remains::Undo) {
         outcome.patch_id = found.registry->patch_id;
         remove_image(process, found, options, outcome);
+        if (outcome.verdict != Verdict::Recovered) {
+          return false;
+        }
       }
     }
-    if (go_on() && release_reverted(process, group)) {
+    if (release_reverted(process, group)) {
       outcome.verdict = Verdict::Recovered;
     }
   }
+  return true;
+}
+
+// With `kept`, takes away as well what is not half done and of no use.
+bool undo_all(const proc::Process& process, const Options& options, bool kept, Outcome& outcome) {
+  if (close_images(process)) {
+    outcome.verdict = Verdict::Recovered;
+  }
+  if (remove_hook_stacks(process, options)) {
+    outcome.verdict = Verdict::Recovered;
+  }
+  const std::vector<FoundRegistry> registries = find_registries(process);
+  const std::vector<Group> groups = group_registries(registries);
+  return undo_interrupted(process, registries, groups, options, outcome) &&
+         (!kept || remove_kept(process, groups, options, outcome));
+}
+
+// What undo_all() would undo, in words; empty: nothing.
+std::string find_interrupted(const proc::Process& process) {
+  std::string out;
+  const auto add = [&](const std::string& id, std::string_view what) {
+    out += fmt::format("{}{} ({})", out.empty() ? "" : ", ", id, what);
+  };
+  const std::vector<FoundRegistry> registries = find_registries(process);
+  for (const Group& group : group_registries(registries)) {
+    for (const FoundRegistry& found : group) {
+      if (is_half_done(found.registry->state)) {
+        add(found.registry->patch_id, state_name(found.registry->state));
+        break;  // it speaks for its transaction
+      }
+    }
+  }
+  for (const FoundRegistry& found : registries) {
+    // An unreadable one is the plan's to refuse.
+    if (look_at(process, found).record == Standing::Record::Blank) {
+      add(found.named_id, "an image without a registry");
+    }
+  }
+  if (out.empty() && !open_images(process).empty()) {
+    out = "an open image";
+  }
+  return out;
 }
 
 }  // namespace
 
-Outcome recover(pid_t pid, const Options& options) {
-  proc::Process process = proc::Process::open(pid);
-  Outcome outcome{.pid = pid, .program = process.program()};
-  outcome.verdict = Verdict::NothingToRecover;
+Remains what_remains(const Standing& standing) {
+  if (standing.record != Standing::Record::Readable) {
+    return Remains::Undo;
+  }
+  switch (standing.state) {
+    case State::Staged:
+    case State::Committing:
+    case State::Reverting:
+      return Remains::Undo;
+    case State::Applied:
+      return standing.unloaded ? Remains::Undo : Remains::None;
+    case State::Reverted:
+      return Remains::Kept;
+  }
+  return Remains::Undo;
+}
+
+bool is_half_done(State state) {
+  return what_remains({Standing::Record::Readable, state, false}) == Remains::Undo;
+}
+
+bool is_interrupted(const Group& group) {
+  return std::any_of(group.begin(), group.end(), [](const FoundRegistry& found) {
+    return is_half_done(found.registry->state);
+  });
+}
+
+Standing look_at(const proc::Process& process, const FoundRegistry& found) {
+  Standing out;
+  if (!found.registry) {
+    out.record = is_blank(process, found) ? Standing::Record::Blank : Standing::Record::Unreadable;
+    return out;
+  }
+  out.record = Standing::Record::Readable;
+  out.state = found.registry->state;
+  out.unloaded = out.state == State::Applied && is_unloaded(process, *found.registry);
+  return out;
+}
+
+bool recover_first(const proc::Process& process, const std::string& patch_id,
+                   const Options& options, Outcome& outcome) {
+  const std::string left = find_interrupted(process);
+  if (left.empty()) {
+    return true;
+  }
+  Outcome undone{.pid = outcome.pid, .program = outcome.program};
   try {
-    ProcessLock lock(process, options.timeout);
-    if (close_images(process)) {
-      outcome.verdict = Verdict::Recovered;
+    if (!undo_all(process, options, false, undone)) {
+      undone.notes.push_back(
+          fmt::format("what an interrupted run left has to be undone first: {}", left));
+      undone.patch_id = outcome.patch_id;
+      outcome = std::move(undone);
+      return false;
     }
-    if (auto gone = wait_for_hooks(process, options)) {
-      if (!*gone) {
-        throw Refused({{"hook-timeout", outcome.program,
-                        "a hook of an interrupted run has not come to its end"}});
-      }
-      outcome.verdict = Verdict::Recovered;
-    }
-    recover_in(process, options, outcome);
+  } catch (const Refused& r) {
+    const Refusal& why = r.findings().front();
+    throw Refused(
+        {{"interrupted", left,
+          fmt::format("undoing it first failed: {}: {}: {}", why.id, why.where, why.detail)}});
+  }
+  outcome.notes.push_back(
+      fmt::format("what an interrupted run had left was undone first: {}", left));
+  outcome.notes.insert(outcome.notes.end(), undone.notes.begin(), undone.notes.end());
+  if (undone.patch_id == patch_id) {
+    outcome.verdict = Verdict::Recovered;
+    outcome.functions = undone.functions;
+  }
+  return true;
+}
+
+Outcome recover(pid_t pid, const Options& options) {
+  Outcome outcome{.pid = pid, .verdict = Verdict::NothingToRecover};
+  std::optional<proc::Process> process;
+  try {
+    outcome.program = proc::Process::open(pid).program();
+    wait_until_alone(pid, options.timeout);
+    process = proc::Process::open(pid);
+    ProcessLock lock(*process, options.timeout);
+    undo_all(*process, options, true, outcome);
   } catch (const Refused& r) {
     outcome.verdict = Verdict::Unpatchable;
     outcome.refusals = r.findings();
   } catch (const Error&) {
-    if (process.alive()) {
+    if (!process || process->same_program()) {
       throw;
     }
     outcome.verdict = Verdict::Gone;

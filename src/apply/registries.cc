@@ -14,6 +14,8 @@ namespace {
 
 constexpr std::string_view kPrefix = "qpatch-", kSuffix = ".qpi";
 constexpr uint64_t kMostRegistry = uint64_t{16} << 20;
+// Of all registries of a process together: it can map as many as the kernel lets it.
+constexpr uint64_t kMostBytes = uint64_t{64} << 20;
 
 // "qpatch-ID-HASH.qpi" without what is before it; empty if it is not called so.
 std::string_view image_part(std::string_view name) {
@@ -30,9 +32,23 @@ std::string id_in(std::string_view image) {
   return std::string(image.substr(0, image.find('-')));
 }
 
-void read_registry(const proc::Process& process, FoundRegistry& found, uint64_t room) {
-  Bytes bytes(std::min(room, kMostRegistry));
+// The header tells how much there is to be read; `budget` is what may still be.
+void read_registry(const proc::Process& process, FoundRegistry& found, uint64_t room,
+                   uint64_t& budget) {
+  Bytes bytes(kRegistryHeader);
   bytes.resize(process.memory().read_some(found.at, bytes));
+  const uint64_t length =
+      bytes.size() == kRegistryHeader ? load<uint64_t>(bytes, kLengthOffset) : 0;
+  const uint64_t most = std::min(room, kMostRegistry);
+  if (length <= most && bytes.size() + length <= most) {
+    if (length > budget) {
+      found.fault = "the process has more of them than are looked at";
+      return;
+    }
+    budget -= length;
+    bytes.resize(kRegistryHeader + length);
+    bytes.resize(process.memory().read_some(found.at, bytes));
+  }
   found.registry = decode_registry(bytes, found.fault);
   if (found.registry && found.registry->image != found.image) {
     found.fault = fmt::format("it claims the range {:#x}-{:#x}, mapped is {:#x}-{:#x}",
@@ -95,6 +111,7 @@ void write_state(const proc::Memory& memory, LiveAddr registry, State state) {
 std::vector<FoundRegistry> find_registries(const proc::Process& process) {
   std::vector<FoundRegistry> all;
   std::vector<proc::Mapping> mappings = process.mappings();
+  uint64_t budget = kMostBytes;
   for (size_t i = 0; i < mappings.size();) {
     const proc::Mapping& first = mappings[i];
     if (!is_image_name(first.name)) {
@@ -124,7 +141,7 @@ std::vector<FoundRegistry> find_registries(const proc::Process& process) {
     if (room == 0) {
       found.fault = "the image has no writable mapping";
     } else {
-      read_registry(process, found, room);
+      read_registry(process, found, room, budget);
     }
     all.push_back(std::move(found));
     i = j;
@@ -151,12 +168,6 @@ std::vector<Group> group_registries(const std::vector<FoundRegistry>& all) {
     }
   }
   return groups;
-}
-
-bool is_interrupted(const Group& group) {
-  return std::any_of(group.begin(), group.end(), [](const FoundRegistry& found) {
-    return found.registry->state != State::Applied && found.registry->state != State::Reverted;
-  });
 }
 
 }  // namespace qp::apply

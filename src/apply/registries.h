@@ -26,8 +26,6 @@ std::vector<FoundRegistry> find_registries(const proc::Process& process);
 using Group = std::vector<FoundRegistry>;
 // Damaged registries are in none.
 std::vector<Group> group_registries(const std::vector<FoundRegistry>& all);
-// Whether a run was interrupted while it changed the group: some are neither applied nor reverted.
-bool is_interrupted(const Group& group);
 
 const char* state_name(State state);
 // One aligned write into the registry at `registry`.

@@ -84,6 +84,7 @@ Bytes encode_registry(const Registry& registry);
 std::optional<Registry> decode_registry(ByteView bytes, std::string& why);
 inline constexpr uint64_t kRegistryHeader = 40;
 inline constexpr uint64_t kStateOffset = 12;      // uint32_t, in the encoding
+inline constexpr uint64_t kLengthOffset = 16;     // uint64_t, of what follows the header
 inline constexpr uint64_t kAppliedAtOffset = 32;  // int64_t
 // Bytes that encode_registry() will need at most for what is known before an image is linked.
 uint64_t registry_room(const Registry& without_addresses);

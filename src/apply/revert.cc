@@ -8,10 +8,12 @@
 
 #include <fmt/format.h>
 
+#include "apply/alone.h"
 #include "apply/apply.h"
 #include "apply/hooks.h"
 #include "apply/lock.h"
 #include "apply/plan.h"
+#include "apply/recover.h"
 #include "apply/registries.h"
 #include "apply/switch.h"
 #include "apply/undo.h"
@@ -19,7 +21,7 @@
 namespace qp::apply {
 namespace {
 
-// All that the patch has in the process.
+// All that the patch has in the process; may be empty.
 Group find_applied(const proc::Process& process, const std::string& patch_id) {
   Group out;
   for (FoundRegistry& found : find_registries(process)) {
@@ -39,9 +41,6 @@ Group find_applied(const proc::Process& process, const std::string& patch_id) {
     }
     out.push_back(std::move(found));
   }
-  if (out.empty()) {
-    throw Refused({{"not-applied", patch_id, "no registry in the process has it as applied"}});
-  }
   return out;
 }
 
@@ -54,6 +53,12 @@ void add_new_code(const Registry& registry, std::vector<NamedCode>& out) {
 void revert_in(const proc::Process& process, const std::string& patch_id, const Options& options,
                Outcome& outcome) {
   const Group group = find_applied(process, patch_id);
+  if (group.empty() && outcome.verdict == Verdict::Recovered) {
+    return;  // it was interrupted, and is gone by now
+  }
+  if (group.empty()) {
+    throw Refused({{"not-applied", patch_id, "no registry in the process has it as applied"}});
+  }
   const std::vector<proc::Module> modules = process.modules();
   std::vector<CodeWrite> writes;
   std::vector<RegistryState> registries;
@@ -120,17 +125,22 @@ void revert_in(const proc::Process& process, const std::string& patch_id, const 
 }  // namespace
 
 Outcome revert(pid_t pid, const std::string& patch_id, const Options& options) {
-  proc::Process process = proc::Process::open(pid);
-  Outcome outcome{.pid = pid, .program = process.program(), .patch_id = patch_id};
+  Outcome outcome{.pid = pid, .patch_id = patch_id};
+  std::optional<proc::Process> process;
   try {
-    ProcessLock lock(process, options.timeout);
-    revert_in(process, patch_id, options, outcome);
+    outcome.program = proc::Process::open(pid).program();
+    wait_until_alone(pid, options.timeout);
+    process = proc::Process::open(pid);
+    ProcessLock lock(*process, options.timeout);
+    if (recover_first(*process, patch_id, options, outcome)) {
+      revert_in(*process, patch_id, options, outcome);
+    }
   } catch (const Refused& r) {
     bool absent = r.findings().front().id == "not-applied";
     outcome.verdict = absent ? Verdict::NotApplied : Verdict::Unpatchable;
     outcome.refusals = r.findings();
   } catch (const Error&) {
-    if (process.alive()) {
+    if (!process || process->same_program()) {
       throw;
     }
     outcome.verdict = Verdict::Gone;
@@ -146,9 +156,13 @@ std::vector<Applied> list(const proc::Process& process) {
     if (!found.registry) {
       Applied damaged;
       damaged.intact = false;
+      damaged.interrupted = look_at(process, found).record == Standing::Record::Blank;
       damaged.registry.patch_id = found.named_id;
       damaged.registry.image = found.image;
-      damaged.faults.push_back(fmt::format("{}: {}", found.where, found.fault));
+      damaged.faults.push_back(
+          damaged.interrupted
+              ? fmt::format("{}: an interrupted run left it without a registry", found.where)
+              : fmt::format("{}: {}", found.where, found.fault));
       all.push_back(std::move(damaged));
     }
   }
@@ -162,6 +176,7 @@ std::vector<Applied> list(const proc::Process& process) {
         modules = process.modules();
       }
       Applied a{.registry = *found.registry};
+      a.interrupted = interrupted;
       if (interrupted) {
         const bool done = found.registry->state == State::Applied;
         a.faults = {fmt::format("an interrupted run left it {}",

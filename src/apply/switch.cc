@@ -21,9 +21,11 @@
 
 #include <fmt/format.h>
 
+#include "apply/alone.h"
 #include "apply/registries.h"
 #include "base/fault.h"
 #include "proc/partial_call.h"
+#include "proc/peers.h"
 
 namespace qp::apply {
 namespace {
@@ -88,6 +90,7 @@ Switched switch_over(const proc::Process& process, const Closed& closed, const O
   const auto patience = std::min(deadline, Clock::now() + kForPartialCalls);
   Clock::duration wait = kFirstWait;
   StackCheck check(process, closed.ranges);
+  proc::PeerSearch peers(process.pid());
   for (;;) {
     std::optional<SuspendedContext> context;
     if (look_for_contexts && (context = contexts->look())) {
@@ -100,6 +103,14 @@ Switched switch_over(const proc::Process& process, const Closed& closed, const O
       continue;
     }
     fault_point("switch.looked");
+    if (auto peer = peers.find()) {
+      outcome.attempts += 1;
+      if (Clock::now() >= deadline) {
+        refuse_peer(process.pid(), *peer);
+      }
+      std::this_thread::sleep_for(kFirstWait);
+      continue;
+    }
     check.prepare();
     proc::await_whole_calls(process, patience);
     std::optional<proc::Frozen> stopped = try_freeze(process, outcome, deadline);
@@ -113,6 +124,10 @@ Switched switch_over(const proc::Process& process, const Closed& closed, const O
       return Switched::Gone;
     }
     fault_point("switch.frozen");
+    if (peers.find()) {  // made since; it runs on
+      frozen.thaw();
+      continue;
+    }
     StackCheck::Answer answer = check.look(frozen);
     if (answer == StackCheck::Answer::Clear && closed.lends_thread && !frozen.can_call(process)) {
       frozen.thaw();

@@ -22,9 +22,10 @@ struct Closed {
   bool lends_thread = false;  // `act` runs a function on one of the threads
 };
 
-// Calls `act` once, while all threads stand still and none is inside `closed`. `act` leaves the
-// process either changed as a whole or as it was, also when it throws. Fills pause, attempts and
-// busy of `outcome`. The process is never frozen while waiting.
+// Calls `act` once, while all threads stand still, nobody else runs in their memory, and none is
+// inside `closed`. `act` leaves the process either changed as a whole or as it was, also when it
+// throws. Fills pause, attempts and busy of `outcome`. The process is never frozen while waiting.
+// Throws Refused{memory-shared} at the deadline.
 Switched switch_over(const proc::Process& process, const Closed& closed, const Options& options,
                      Outcome& outcome, const std::function<void(proc::Frozen&)>& act);
 

@@ -241,6 +241,13 @@ const std::vector<RefusalKind>& all_refusals() {
       {"traced", "the process is traced by another program",
        "Only one tracer can be attached at a time.", "Detach the debugger or strace.",
        ExitCode::Busy, false},
+      {"memory-shared", "another process runs in the same memory",
+       "A child of vfork or posix_spawn before its exec, or a process made with CLONE_VM: it is "
+       "not "
+       "stopped with the threads of the process, and could be inside the code that is changed.",
+       "Try again, with a longer --timeout; a process that always shares its memory can't be "
+       "patched.",
+       ExitCode::Busy, false},
       {"busy", "a thread is inside a function that is replaced",
        "It would return into bytes that were changed, or mix old and new code.",
        "Try again with a longer --timeout; `qpatch stacks` shows who it is. A function that never "
@@ -261,8 +268,9 @@ const std::vector<RefusalKind>& all_refusals() {
        "Run `qpatch recover`; if that says the same, restart the process.", ExitCode::NeedsRecover,
        false},
       {"interrupted", "an interrupted run left a patch half done",
-       "Neither the old nor the new state is complete in the registry.", "Run `qpatch recover`.",
-       ExitCode::NeedsRecover, false},
+       "Neither the old nor the new state is complete in the registry. apply and revert undo that "
+       "first; check never writes, and where undoing is not possible the detail says why.",
+       "Run `qpatch recover`.", ExitCode::NeedsRecover, false},
       {"hook-refused", "a hook of the patch said no",
        "A pre-apply or pre-revert hook returned a value other than 0. Its author wants the patch "
        "not to be applied, or reverted, in the state in which the process is.",

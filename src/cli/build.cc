@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "apply/endless.h"
 #include "base/fd.h"
 #include "cli/commands.h"
 #include "cli/diff_output.h"
@@ -55,7 +56,7 @@ nlohmann::json result_json(const build::Result& result, const Report& report) {
                         {"warnings", result.warnings},
                         {"waived", to_json(report.waived())}};
   if (result.patch) {
-    auto functions = nlohmann::json::array();
+    auto functions = nlohmann::json::array(), endless = nlohmann::json::array();
     for (const format::Patch& part : result.patch->parts) {
       for (const format::Replaced& f : part.replaced) {
         functions.push_back({{"name", f.name},
@@ -63,7 +64,11 @@ nlohmann::json result_json(const build::Result& result, const Report& report) {
                              {"target", part.meta.target_name},
                              {"why", f.why}});
       }
+      for (const apply::Endless& e : apply::find_endless(part)) {
+        endless.push_back({{"name", e.function}, {"why", e.why}, {"advice", apply::explain(e)}});
+      }
     }
+    out["never_return"] = std::move(endless);
     out["id"] = result.patch->id();
     out["functions"] = std::move(functions);
   }
@@ -132,6 +137,11 @@ ExitCode run_build(const Arguments& args) {
   }
   for (const Refusal& w : report.waived()) {
     std::cout << fmt::format("waived: {}: {}: {}\n", w.id, w.where, w.detail);
+  }
+  for (const format::Patch& part : result.patch->parts) {
+    for (const apply::Endless& e : apply::find_endless(part)) {
+      std::cout << fmt::format("note: {}\n", apply::explain(e));
+    }
   }
   size_t functions = 0;
   for (const format::Patch& part : result.patch->parts) {

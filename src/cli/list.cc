@@ -40,6 +40,10 @@ std::vector<Images> by_patch(const std::vector<apply::Applied>& applied) {
   return out;
 }
 
+bool is_interrupted(const Images& images) {
+  return std::any_of(images.begin(), images.end(), [](const auto* a) { return a->interrupted; });
+}
+
 nlohmann::json patch_json(const Images& images) {
   const apply::Registry& first = images.front()->registry;
   auto functions = nlohmann::json::array(), targets = nlohmann::json::array(),
@@ -70,6 +74,7 @@ nlohmann::json patch_json(const Images& images) {
           {"functions", std::move(functions)},
           {"applied_at", utc(first.applied_at)},
           {"intact", intact},
+          {"interrupted", is_interrupted(images)},
           {"faults", std::move(faults)}};
 }
 
@@ -90,12 +95,15 @@ void print_tree(const proc::Process& process, const std::vector<apply::Applied>&
     const apply::Registry& first = images.front()->registry;
     const bool intact =
         std::all_of(images.begin(), images.end(), [](const auto* a) { return a->intact; });
+    const bool interrupted = is_interrupted(images);
     const bool one = images.size() == 1;
     std::string cves = first.cves.empty() ? "" : fmt::format("  {}", fmt::join(first.cves, " "));
-    std::cout << fmt::format("  {}{}  {}  since {}{}\n",
-                             first.patch_id.empty() ? "?" : first.patch_id, cves,
-                             one ? first.target_name : fmt::format("{} images", images.size()),
-                             utc(first.applied_at), intact ? "" : "  DAMAGED");
+    std::cout << fmt::format(
+        "  {}{}  {}  since {}{}\n", first.patch_id.empty() ? "?" : first.patch_id, cves,
+        one ? first.target_name : fmt::format("{} images", images.size()), utc(first.applied_at),
+        interrupted ? "  INTERRUPTED"
+        : intact    ? ""
+                    : "  DAMAGED");
     if (!first.description.empty()) {
       std::cout << fmt::format("    {}\n", first.description);
     }
@@ -105,6 +113,9 @@ void print_tree(const proc::Process& process, const std::vector<apply::Applied>&
                                  a->registry.bias(LinkAddr(0)).value);
       }
       print_image(*a, one ? "    " : "      ");
+    }
+    if (interrupted) {
+      std::cout << fmt::format("    half done: qpatch recover --pid {} undoes it\n", process.pid());
     }
   }
 }

@@ -88,7 +88,7 @@ Told tell(const ProcessResult& r) {
     case Verdict::Patchable:
       return {"patchable", functions(o.functions)};
     case Verdict::Gone:
-      return {"gone", "the process exited meanwhile"};
+      return {"gone", "the process exited meanwhile, or became another program"};
     case Verdict::NotApplied:
       return {"not applied", "nothing to revert", refusal_kind("not-applied").exit_code};
     case Verdict::Busy:
@@ -99,17 +99,6 @@ Told tell(const ProcessResult& r) {
   return {};
 }
 
-bool uses_target(const ProcessResult& r) {
-  if (r.failure) {
-    return true;
-  }
-  return r.outcome.verdict != Verdict::NotApplied &&
-         r.outcome.verdict != Verdict::NothingToRecover &&
-         (r.outcome.verdict != Verdict::Unpatchable ||
-          r.outcome.refusals.front().id != "not-in-process" ||
-          r.outcome.refusals.front().detail.find("another build") != std::string::npos);
-}
-
 nlohmann::json busy_json(const std::vector<apply::BusyThread>& busy) {
   auto out = nlohmann::json::array();
   for (const apply::BusyThread& b : busy) {
@@ -117,6 +106,7 @@ nlohmann::json busy_json(const std::vector<apply::BusyThread>& busy) {
                    {"name", b.name},
                    {"function", b.function},
                    {"reason", b.reason},
+                   {"waits_for", b.waits_for},
                    {"seen", b.seen},
                    {"frames", b.frames}});
   }
@@ -140,9 +130,9 @@ void print_details(const ProcessResult& r) {
           r.outcome.pid, b.function, b.reason);
       continue;
     }
-    std::cerr << fmt::format("qpatch: {}: thread {} ({}) in {}: {} (seen {} time{})\n",
-                             r.outcome.pid, b.tid, b.name, b.function, b.reason, b.seen,
-                             b.seen == 1 ? "" : "s");
+    std::cerr << fmt::format("qpatch: {}: thread {} ({}) in {}: {}; {} (seen {} time{})\n",
+                             r.outcome.pid, b.tid, b.name, b.function, b.reason, tell_wait(b),
+                             b.seen, b.seen == 1 ? "" : "s");
     for (const std::string& f : b.frames) {
       std::cerr << "    " << f << '\n';
     }
@@ -174,9 +164,9 @@ void print_table(const std::vector<ProcessResult>& results) {
   }
 }
 
-void print_results_json(const std::vector<ProcessResult>& results) {
+void print_results_json(const Results& results) {
   auto processes = nlohmann::json::array();
-  for (const ProcessResult& r : results) {
+  for (const ProcessResult& r : results.processes) {
     Told told = tell(r);
     const Outcome& o = r.outcome;
     processes.push_back({{"pid", o.pid},
@@ -194,7 +184,7 @@ void print_results_json(const std::vector<ProcessResult>& results) {
                          {"busy", busy_json(o.busy)},
                          {"notes", o.notes}});
   }
-  print_json({{"processes", std::move(processes)}});
+  print_json({{"processes", std::move(processes)}, {"unsettled", results.unsettled}});
 }
 
 ExitCode combined_code(const std::vector<ProcessResult>& results) {
@@ -216,47 +206,49 @@ ExitCode combined_code(const std::vector<ProcessResult>& results) {
 
 }  // namespace
 
-std::vector<ProcessResult> for_each_process(const ProcessSelection& selection,
-                                            const std::function<Outcome(pid_t)>& work) {
-  std::vector<ProcessResult> results;
-  for (pid_t pid : selection.resolve()) {
-    ProcessResult r;
-    r.outcome.pid = pid;
-    try {
-      r.outcome = work(pid);
-    } catch (const Refused& e) {
-      r.outcome.verdict = Verdict::Unpatchable;
-      r.outcome.refusals = e.findings();
-    } catch (const Error& e) {
-      if (selection.by_search() && e.code() == "no-process") {
-        continue;  // it exited between the search and the look
-      }
-      r.failure = e;
-    } catch (const Bug& e) {  // ours; the other processes are none the worse for it
-      r.failure = Error("internal", "working on", std::to_string(pid), e.what());
-    }
-    if (!selection.by_search() || uses_target(r)) {
-      results.push_back(std::move(r));
-    }
-  }
-  return results;
+std::string tell_wait(const apply::BusyThread& thread) {
+  return thread.waits_for.empty() ? "runs" : "waits in " + thread.waits_for;
 }
 
-ExitCode report_results(const std::vector<ProcessResult>& results, bool json) {
+Results for_each_process(const ProcessSelection& selection,
+                         const std::function<Outcome(pid_t)>& work) {
+  if (selection.by_search()) {
+    selection.check_roots();
+    return work_until_settled([&](const auto& done) { return selection.search(done); }, work);
+  }
+  Results out;
+  for (pid_t pid : selection.named()) {
+    out.processes.push_back(work_on(pid, work));
+  }
+  return out;
+}
+
+ExitCode report_results(const Results& results, bool json) {
+  ExitCode code = combined_code(results.processes);
+  if (!results.unsettled.empty() && code == ExitCode::Done) {
+    code = ExitCode::Busy;
+  }
   if (json) {
     print_results_json(results);
-    return combined_code(results);
+    return code;
   }
-  if (results.empty()) {
+  if (results.processes.empty()) {
     std::cerr << "qpatch: no process uses the target\n";
-    return ExitCode::Done;
+    return code;
   }
-  print_table(results);
+  print_table(results.processes);
   std::cout.flush();
-  for (const ProcessResult& r : results) {
+  for (const ProcessResult& r : results.processes) {
     print_details(r);
   }
-  return combined_code(results);
+  if (!results.unsettled.empty()) {
+    std::cerr << fmt::format(
+        "qpatch: processes of the target kept appearing; the last look found {}. There may be "
+        "more: "
+        "run the command again.\n",
+        fmt::join(results.unsettled, ", "));
+  }
+  return code;
 }
 
 }  // namespace qp::cli

@@ -1,6 +1,10 @@
 // --pid names processes; --all means every process that uses the target; --exe those that run a
-// program. With the last two, processes that do not use the target are passed over without noise:
-// the commands drop them by their refusal `not-in-process`.
+// program; --tree a process and its descendants. With the last three, processes that do not use the
+// target are passed over without noise: the commands drop them by their refusal `not-in-process`.
+//
+// A child whose parent has exited is given to another one, and nothing tells whose it was. So a tree is
+// remembered: who was seen in it stays in it. One that was orphaned before anybody looked is not found
+// (docs/limits.md); --all and --exe do not need to know.
 
 #include "cli/processes.h"
 
@@ -30,6 +34,33 @@ bool runs(const proc::Process& process, const std::string& executable) {
   return !error && path == std::filesystem::weakly_canonical(executable).string();
 }
 
+// Exec keeps number and start, so that the same process is known.
+bool is_known(const proc::Running& process, const std::set<proc::Running>& known) {
+  auto it = known.lower_bound({.pid = process.pid, .start = process.start});
+  return it != known.end() && it->pid == process.pid && it->start == process.start;
+}
+
+std::vector<proc::Running> tree_of(std::vector<proc::Running> there,
+                                   const std::vector<pid_t>& roots,
+                                   const std::set<proc::Running>& known) {
+  std::set<pid_t> inside;
+  for (const proc::Running& process : there) {
+    if (is_known(process, known) ||
+        std::find(roots.begin(), roots.end(), process.pid) != roots.end()) {
+      inside.insert(process.pid);
+    }
+  }
+  // Children have larger numbers than their parents until the numbers go around.
+  for (bool grew = true; grew;) {
+    grew = false;
+    for (const proc::Running& process : there) {
+      grew |= inside.count(process.parent) != 0 && inside.insert(process.pid).second;
+    }
+  }
+  std::erase_if(there, [&](const proc::Running& p) { return inside.count(p.pid) == 0; });
+  return there;
+}
+
 }  // namespace
 
 void ProcessSelection::add_options(CLI::App& app) {
@@ -37,30 +68,43 @@ void ProcessSelection::add_options(CLI::App& app) {
                      ->check(CLI::Range(1, kMostPid));
   auto* by_all = app.add_flag("--all", all, "Every process that uses the target");
   auto* by_exe = app.add_option("--exe", executable, "Every process that runs this program");
-  by_pid->excludes(by_all)->excludes(by_exe);
-  by_all->excludes(by_exe);
+  auto* by_tree = app.add_option("--tree", trees, "A process and all its descendants")
+                      ->check(CLI::Range(1, kMostPid));
+  by_pid->excludes(by_all)->excludes(by_exe)->excludes(by_tree);
+  by_all->excludes(by_exe)->excludes(by_tree);
+  by_exe->excludes(by_tree);
 }
 
-std::vector<pid_t> ProcessSelection::resolve() const {
-  if (!by_search()) {
-    if (pids.empty()) {
-      throw Error("usage", "selecting processes", "", "give --pid N, --exe PATH or --all",
-                  ExitCode::Usage);
-    }
-    std::vector<pid_t> out = pids;
-    std::sort(out.begin(), out.end());
-    out.erase(std::unique(out.begin(), out.end()), out.end());
-    return out;
+std::vector<pid_t> ProcessSelection::named() const {
+  if (pids.empty()) {
+    throw Error("usage", "selecting processes", "", "give --pid N, --tree N, --exe PATH or --all",
+                ExitCode::Usage);
   }
-  std::vector<pid_t> out;
-  for (pid_t pid : proc::all_processes()) {
-    if (executable.empty()) {
-      out.push_back(pid);
-      continue;
-    }
+  std::vector<pid_t> out = pids;
+  std::sort(out.begin(), out.end());
+  out.erase(std::unique(out.begin(), out.end()), out.end());
+  return out;
+}
+
+void ProcessSelection::check_roots() const {
+  for (pid_t root : trees) {
+    proc::Process::open(root);
+  }
+}
+
+std::vector<proc::Running> ProcessSelection::search(const std::set<proc::Running>& known) const {
+  std::vector<proc::Running> there = proc::running_processes();
+  if (!trees.empty()) {
+    return tree_of(std::move(there), trees, known);
+  }
+  if (executable.empty()) {
+    return there;
+  }
+  std::vector<proc::Running> out;
+  for (const proc::Running& process : there) {
     try {
-      if (runs(proc::Process::open(pid), executable)) {
-        out.push_back(pid);
+      if (runs(proc::Process::open(process.pid), executable)) {
+        out.push_back(process);
       }
     } catch (const Error&) {
       continue;  // gone, or not ours to look at: it is not among the selected

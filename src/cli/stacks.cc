@@ -13,6 +13,7 @@
 #include "cli/commands.h"
 #include "cli/duration.h"
 #include "cli/messages.h"
+#include "cli/outcomes.h"
 #include "cli/patch_name.h"
 #include "cli/processes.h"
 #include "format/file.h"
@@ -59,6 +60,11 @@ std::vector<apply::NamedCode> code_of_id(const proc::Process& process, const std
     if (a.registry.patch_id != id) {
       continue;
     }
+    if (a.interrupted) {
+      std::cerr << fmt::format(
+          "qpatch: {}: an interrupted run left {} half done; qpatch recover --pid {} undoes it\n",
+          process.pid(), id, process.pid());
+    }
     for (const apply::RegistryDetour& d : a.registry.detours) {
       for (const LiveRange range : d.old_code) {
         code.push_back({range, d.function});
@@ -72,7 +78,8 @@ std::vector<apply::NamedCode> code_of_id(const proc::Process& process, const std
 
 void print_threads(const std::vector<apply::BusyThread>& threads) {
   for (const apply::BusyThread& t : threads) {
-    std::cout << fmt::format("thread {} ({}) in {}: {}\n", t.tid, t.name, t.function, t.reason);
+    std::cout << fmt::format("thread {} ({}) in {}: {}; {}\n", t.tid, t.name, t.function, t.reason,
+                             tell_wait(t));
     for (const std::string& f : t.frames) {
       std::cout << "    " << f << '\n';
     }
@@ -103,6 +110,7 @@ ExitCode run_stacks(const Arguments& args) {
                     {"name", t.name},
                     {"function", t.function},
                     {"reason", t.reason},
+                    {"waits_for", t.waits_for},
                     {"frames", t.frames}});
   }
   print_json({{"pid", args.pid}, {"threads", std::move(list)}});

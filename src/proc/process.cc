@@ -164,8 +164,8 @@ std::filesystem::path executable_path(const Process& process) {
   return task_path(process.pid(), "exe");
 }
 
-std::vector<pid_t> all_processes() {
-  std::vector<pid_t> out;
+std::vector<Running> running_processes() {
+  std::vector<Running> out;
   std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir("/proc"), ::closedir);
   if (!dir) {
     throw system_error("can't open", "/proc", errno);
@@ -178,10 +178,18 @@ std::vector<pid_t> all_processes() {
     auto stat = read_task_stat(pid, pid);
     // A dead leader counts as long as other threads live.
     if (stat && !stat->kernel_thread() && (!stat->dead() || stat->threads > 1)) {
-      out.push_back(pid);
+      out.push_back({pid, stat->start, stat->stack, stat->parent});
     }
   }
   std::sort(out.begin(), out.end());
+  return out;
+}
+
+std::vector<pid_t> all_processes() {
+  std::vector<pid_t> out;
+  for (const Running& process : running_processes()) {
+    out.push_back(process.pid);
+  }
   return out;
 }
 

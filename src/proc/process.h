@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include <sys/types.h>
@@ -94,7 +95,18 @@ std::optional<Module> find_module_by_build_id(const Process& process, std::strin
 // A path that opens the executable that the process runs, also if it was replaced or unlinked.
 std::filesystem::path executable_path(const Process& process);
 
-// PIDs of all processes that we can see, ascending; kernel threads left out.
+// A process for as long as it runs one program: its number is given away again, and exec keeps number
+// and start. (Where addresses are not randomised, an exec of the same command line is not told.)
+struct Running {
+  pid_t pid = 0;
+  uint64_t start = 0, stack = 0;  // TaskStat
+  pid_t parent = 0;
+  bool operator<(const Running& o) const {
+    return std::tie(pid, start, stack) < std::tie(o.pid, o.start, o.stack);
+  }
+};
+// All processes that we can see, by PID; kernel threads left out.
+std::vector<Running> running_processes();
 std::vector<pid_t> all_processes();
 
 }  // namespace qp::proc

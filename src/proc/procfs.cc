@@ -91,19 +91,23 @@ TaskStat parse_stat(std::string_view text) {
     return out;
   }
   text.remove_prefix(at + 1);
-  // Field 3 (state) follows; flags is field 9, num_threads is field 20, starttime is
-  // field 22 (proc_pid_stat(5)).
-  for (int index = 3; !text.empty() && index <= 22; ++index) {
+  // Field 3 (state) follows; ppid is field 4, flags 9, num_threads 20, starttime 22, startstack 28
+  // (proc_pid_stat(5)).
+  for (int index = 3; !text.empty() && index <= 28; ++index) {
     text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
     std::string_view word = text.substr(0, text.find(' '));
     if (index == 3 && !word.empty()) {
       out.state = word.front();
+    } else if (index == 4) {
+      out.parent = number<pid_t>(word);
     } else if (index == 9) {
       out.flags = number<uint64_t>(word);
     } else if (index == 20) {
       out.threads = number<int>(word);
     } else if (index == 22) {
       out.start = number<uint64_t>(word);
+    } else if (index == 28) {
+      out.stack = number<uint64_t>(word);
     }
     text.remove_prefix(word.size());
   }

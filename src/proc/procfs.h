@@ -15,10 +15,12 @@ namespace qp::proc {
 
 // From /proc/PID/task/TID/stat.
 struct TaskStat {
-  char state = '?';    // 'R', 'S', 'D', 'T' (group stop), 't' (traced), 'Z', 'X', 'I'
+  char state = '?';  // 'R', 'S', 'D', 'T' (group stop), 't' (traced), 'Z', 'X', 'I'
+  pid_t parent = 0;
   uint64_t flags = 0;  // PF_* of the kernel
   int threads = 0;     // of the whole process
   uint64_t start = 0;  // in clock ticks since boot
+  uint64_t stack = 0;  // where the program's first stack began; 0, 1: not told to us
   bool dead() const { return state == 'Z' || state == 'X'; }
   bool exiting() const { return (flags & 0x4) != 0; }  // PF_EXITING: runs no user code any more
   bool kernel_thread() const { return (flags & 0x0020'0000) != 0; }  // PF_KTHREAD

@@ -5,10 +5,13 @@
 
 #include "base/fault.h"
 
+#include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <functional>
 
 #include "harness/live_case.h"
+#include "harness/stopped_command.h"
 
 namespace qp::live {
 namespace {
@@ -129,6 +132,63 @@ TEST_P(Fault, death_at_any_step_is_recovered_from) {
   must("revert", only_listed().id);
 }
 
+class NextCommand : public Fault {};
+
+// Claim: what a dead run left is told by list and check, with the remedy, and is undone by the next
+// apply or revert by itself.
+TEST_P(NextCommand, recovers_from_death) {
+  ASSERT_FALSE(HasFailure());
+  const Snapshot before = snapshot();
+  for (std::string_view point : {"stage.mapped", "stage.done", "hook.entered", "commit.detour"}) {
+    SCOPED_TRACE(point);
+    if (!takes(point)) {
+      continue;
+    }
+    killed_at(point, "apply", patch_);
+    const CommandResult told = on_victim("list", "");
+    EXPECT_EQ(told.exit_code, 9) << told.both();
+    EXPECT_TRUE(names(told.out, "INTERRUPTED")) << told.both();
+    EXPECT_NE(told.out.find("qpatch recover --pid"), std::string::npos) << told.both();
+    const CommandResult checked = on_victim("check", patch_);
+    EXPECT_EQ(checked.exit_code, 9) << checked.both();
+    EXPECT_NE(checked.err.find("qpatch recover"), std::string::npos) << checked.both();
+    const CommandResult applied = must("apply", patch_);
+    EXPECT_NE(applied.err.find("was undone first"), std::string::npos) << applied.both();
+    expect_new("after apply");
+    expect_untouched(before, must("revert", only_listed().id).both());
+    ASSERT_FALSE(HasFailure());
+  }
+  must("apply", patch_);
+  const std::string id = only_listed().id;
+  killed_at("revert.begun", "revert", id);
+  EXPECT_TRUE(names(must("revert", id).out, "recovered"));
+  expect_old("after revert");
+  expect_untouched(before);
+}
+
+class KeptImage : public Fault {};
+
+// Claim: an image that a revert kept, since something may hold an address of it, stays when a run that
+// uses it again dies, is used by the next apply, and is kept by the revert after that.
+TEST_P(KeptImage, is_kept_when_a_run_that_uses_it_again_dies) {
+  ASSERT_FALSE(HasFailure());
+  must("apply", patch_);
+  EXPECT_TRUE(names(must("revert", only_listed().id).both(), "kept"));
+  const Snapshot kept = snapshot();
+  for (std::string_view point : {"stage.written", "stage.done", "commit.detour"}) {
+    SCOPED_TRACE(point);
+    killed_at(point, "apply", patch_);
+    EXPECT_TRUE(names(must("recover", "").both(), "kept"));
+    expect_old("after recover");
+    expect_untouched(kept);
+    killed_at(point, "apply", patch_);
+    must("apply", patch_);
+    expect_new("after apply");
+    EXPECT_TRUE(names(must("revert", only_listed().id).both(), "kept"));
+    expect_untouched(kept);
+  }
+}
+
 // Claim: what fails, or dies, after the patch is applied changes nothing of that: apply says that it
 // is applied, or it is found to be.
 TEST_P(Fault, after_the_switch_leaves_the_patch_applied) {
@@ -156,6 +216,71 @@ TEST_P(Fault, after_the_switch_leaves_the_patch_applied) {
   expect_untouched(before, must("revert", only_listed().id).both());
 }
 
+class Outside : public Fault {
+ protected:
+  // Something happens to the victim while qpatch stands at `point` of apply.
+  CommandResult while_at(std::string_view point, const std::function<void()>& happens) {
+    StoppedCommand apply(std::string(point), [&] { return on_victim("apply", patch_); });
+    EXPECT_TRUE(apply.is_stopped()) << point;
+    happens();
+    return apply.go_on();
+  }
+  // Whether the kernel has brought it there; a signal takes a moment to do its work.
+  bool comes_to(char state) {
+    const std::string path = "/proc/" + std::to_string(victim().pid()) + "/stat";
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    while (std::chrono::steady_clock::now() < deadline) {
+      const std::string stat = read_text(path);
+      const size_t end = stat.rfind(") ");
+      if (end != std::string::npos && stat[end + 2] == state) {
+        return true;
+      }
+    }
+    return false;
+  }
+};
+
+// Claim: a process that is stopped by a signal at any step is patched, stays stopped, and works when it
+// goes on.
+TEST_P(Outside, stop_at_any_step_is_kept) {
+  ASSERT_FALSE(HasFailure());
+  const Snapshot before = snapshot();
+  for (std::string_view point : all_fault_points()) {
+    SCOPED_TRACE(point);
+    if (point.starts_with("revert.") || !takes(point)) {
+      continue;
+    }
+    const CommandResult applied = while_at(point, [&] { kill(victim().pid(), SIGSTOP); });
+    EXPECT_EQ(applied.exit_code, 0) << applied.both();
+    EXPECT_TRUE(comes_to('T'));
+    EXPECT_EQ(snapshot().tracer, 0);
+    kill(victim().pid(), SIGCONT);
+    expect_new("after SIGCONT");
+    expect_untouched(before, must("revert", only_listed().id).both());
+    ASSERT_FALSE(HasFailure());
+  }
+}
+
+// Claim: a process that is killed at any step ends, and apply says that it is gone, without a failure.
+TEST_P(Outside, death_of_the_process_at_any_step_is_no_failure) {
+  ASSERT_FALSE(HasFailure());
+  for (std::string_view point : all_fault_points()) {
+    SCOPED_TRACE(point);
+    if (point.starts_with("revert.") || !takes(point)) {
+      continue;
+    }
+    const CommandResult applied = while_at(point, [&] {
+      kill(victim().pid(), SIGKILL);
+      EXPECT_TRUE(comes_to('Z'));
+    });
+    EXPECT_EQ(applied.exit_code, 0) << applied.both();
+    EXPECT_TRUE(names(applied.out, point == kAfterApply ? "patched" : "gone")) << applied.both();
+    EXPECT_EQ(victim().finish(), 128 + SIGKILL);
+    start_victim();
+    ASSERT_FALSE(HasFailure());
+  }
+}
+
 // A detour of two parts; and another libc, with its own way home.
 std::vector<Instance> with_musl() {
   std::vector<Instance> out;
@@ -170,6 +295,18 @@ std::vector<Instance> with_musl() {
 INSTANTIATE_TEST_SUITE_P(Islands, Fault, testing::ValuesIn(scenario(QP_CASES, "short_functions")),
                          instance_name);
 INSTANTIATE_TEST_SUITE_P(Musl, Fault, testing::ValuesIn(with_musl()), instance_name);
+INSTANTIATE_TEST_SUITE_P(Case, Outside,
+                         testing::Values(scenario(QP_CASES, "simple_change").front()),
+                         instance_name);
+INSTANTIATE_TEST_SUITE_P(Hooks, NextCommand,
+                         testing::Values(scenario(QP_CASES, "hooks_of_all_kinds").front()),
+                         instance_name);
+INSTANTIATE_TEST_SUITE_P(Case, KeptImage,
+                         testing::Values(scenario(QP_CASES, "new_function_table").front()),
+                         instance_name);
+INSTANTIATE_TEST_SUITE_P(Case, NextCommand,
+                         testing::Values(scenario(QP_CASES, "simple_change").front()),
+                         instance_name);
 INSTANTIATE_TEST_SUITE_P(Case, Fault, testing::ValuesIn(scenario(QP_CASES, "simple_change")),
                          instance_name);
 INSTANTIATE_TEST_SUITE_P(Hooks, Fault, testing::ValuesIn(scenario(QP_CASES, "hooks_of_all_kinds")),

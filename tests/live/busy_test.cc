@@ -12,6 +12,8 @@
 namespace qp::live {
 namespace {
 
+class EventLoop : public LiveCase {};
+
 class Busy : public LiveCase {
  protected:
   // tid of the victim's thread of this name.
@@ -45,6 +47,8 @@ class Busy : public LiveCase {
     EXPECT_TRUE(names(refused.both(), "holder")) << refused.both();
     EXPECT_TRUE(names(refused.both(), function)) << refused.both();
     EXPECT_TRUE(names(refused.both(), waits_in)) << refused.both();
+    EXPECT_NE(refused.err.find("waits in futex at 0x"), std::string::npos) << refused.both();
+    EXPECT_NE(on_victim("stacks", patch).out.find("waits in futex at 0x"), std::string::npos);
     expect_untouched(before);
     EXPECT_TRUE(listed().empty());
 
@@ -176,6 +180,27 @@ TEST_P(StaleWord, is_no_frame) {
   EXPECT_EQ(victim().finish(), 0);
 }
 
+// Claim: that a changed function never returns is said when the patch is built, with what to do; and by
+// check when a thread is in it.
+TEST_P(EventLoop, is_told_at_build_and_check) {
+  prepare();
+  const std::filesystem::path patch = dir().path() / "loop.qp";
+  const CommandResult built =
+      dir().qpatch(workshop().build_arguments(target(), patch), workshop().source_tree());
+  ASSERT_EQ(built.exit_code, 0) << built.both();
+  EXPECT_NE(built.out.find("note: serve never returns"), std::string::npos) << built.both();
+  EXPECT_EQ(built.out.find("note: step never returns"), std::string::npos) << built.both();
+  EXPECT_EQ(built.out.find("note: give_up never returns"), std::string::npos) << built.both();
+  const Snapshot before = snapshot();
+  const CommandResult checked = on_victim("check", patch);
+  EXPECT_EQ(checked.exit_code, 4) << checked.both();
+  EXPECT_NE(checked.err.find("serve never returns"), std::string::npos) << checked.both();
+  EXPECT_NE(checked.err.find("waits in read of pipe:["), std::string::npos) << checked.both();
+  expect_untouched(before);
+}
+
+INSTANTIATE_TEST_SUITE_P(Scenario, EventLoop,
+                         testing::ValuesIn(scenario(QP_SCENARIOS, "event_loop")), instance_name);
 INSTANTIATE_TEST_SUITE_P(Scenario, Blocked, testing::ValuesIn(scenario(QP_SCENARIOS, "blocked")),
                          instance_name);
 INSTANTIATE_TEST_SUITE_P(Scenario, LoopsToEntry,

@@ -370,5 +370,38 @@ TEST_F(Modules, are_all_or_nothing_at_every_step_between_them) {
   EXPECT_EQ(victim_->finish(), 0);
 }
 
+// Claim: what a run that was killed between two modules left is undone as a whole by the next apply
+// or revert; a revert then takes out what an earlier run had applied as well.
+TEST_F(Modules, that_an_interrupted_run_left_are_undone_first) {
+  make_patch();
+  ASSERT_FALSE(HasFatalFailure());
+  start({});
+  const Snapshot before = snapshot();
+  const auto kill_apply = [&](const char* point) {
+    setenv("QPATCH_FAULT_KILL", point, 1);
+    EXPECT_NE(on_victim("apply", patch()).exit_code, 0) << point << " was not reached";
+    unsetenv("QPATCH_FAULT_KILL");
+    EXPECT_TRUE(names(on_victim("list", "").both(), "INTERRUPTED"));
+    EXPECT_EQ(on_victim("check", patch()).exit_code, 9);
+  };
+  for (const char* point : {"stage.mapped:2", "commit.finish:2"}) {
+    SCOPED_TRACE(point);
+    kill_apply(point);
+    const CommandResult applied = must("apply", patch());
+    EXPECT_NE(applied.err.find("was undone first"), std::string::npos) << applied.both();
+    EXPECT_EQ(victim_->ask("1"), std::string(kNew) + "0");
+    EXPECT_EQ(images(), 2U);
+    must("revert", kCve);
+    EXPECT_EQ(left_behind(before, snapshot()), "");
+  }
+  must("apply", patch());
+  victim_->ask(open_far());
+  kill_apply("commit.begun");
+  must("revert", kCve);
+  EXPECT_EQ(victim_->ask("1"), std::string(kOld) + "3");
+  EXPECT_EQ(images(), 0U);
+  EXPECT_TRUE(names(must("recover", "").both(), "nothing to recover"));
+}
+
 }  // namespace
 }  // namespace qp::live

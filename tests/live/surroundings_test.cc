@@ -59,8 +59,8 @@ const std::vector<Surroundings> kByThemselves = {
     {"foreign_stacks"},
     {"huge_stack"},
     {"uring_thread"},
-    {"vfork_parent", "unresponsive", 4, "vfork"},
-    {"vfork_alone", "no-thread", 4},
+    {"vfork_parent", "memory-shared", 4, "vfork"},
+    {"vfork_alone", "memory-shared", 4, "vfork"},
 };
 
 class Surrounded : public LiveCase {
@@ -122,8 +122,6 @@ class Surrounded : public LiveCase {
 };
 
 // Refusal: process-limit
-// Refusal: unresponsive
-// Refusal: no-thread
 // Claim: whatever a process did to itself, a patch goes in and out, or is refused in words that name
 // the obstacle, with the process as it was.
 TEST_P(Surrounded, by_themselves) {
@@ -148,7 +146,7 @@ TEST_P(Surrounded, until_the_child_has_left) {
   ASSERT_FALSE(HasFailure());
   start_victim();
   ASSERT_EQ(victim().ask("vfork_parent"), "in");
-  expect_refused({"vfork_parent", "unresponsive", 4});
+  expect_refused({"vfork_parent", "memory-shared", 4});
   ASSERT_EQ(victim().ask("vfork_end"), "in");
   expect_patched(victim().pid(), true);
 }

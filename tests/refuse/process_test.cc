@@ -225,11 +225,22 @@ TEST_P(DamagedRegistry, is_reported) {
 }
 
 // Refusal: interrupted
-// Claim: a registry in the state `committing`, as a killed run leaves it, asks for recover.
+// Claim: a registry in the state `committing`, as a killed run leaves it, is reported by check and list,
+// which change nothing; revert undoes it.
 TEST_P(DamagedRegistry, half_done_is_reported) {
   apply_and_find();
   ASSERT_FALSE(HasFailure());
-  expect_refused_until_restored(12, std::string("\2\0\0\0", 4), "interrupted");
+  swap_bytes(12, std::string("\2\0\0\0", 4));
+  const Snapshot before = snapshot();
+  const CommandResult checked = on_victim("check", patch_), shown = on_victim("list", "");
+  EXPECT_EQ(checked.exit_code, 9) << checked.both();
+  EXPECT_TRUE(names(checked.both(), "interrupted")) << checked.both();
+  EXPECT_EQ(shown.exit_code, 9) << shown.both();
+  EXPECT_TRUE(names(shown.both(), "fault")) << shown.both();
+  expect_untouched(before);
+  EXPECT_EQ(victim().ask("1"), "3");
+  EXPECT_TRUE(names(must("revert", id_).both(), "recovered"));
+  EXPECT_EQ(victim().ask("1"), "2");
 }
 
 // Claim: a coroutine that waits inside the function is on no thread's stack; it keeps the process

@@ -493,5 +493,22 @@ TEST(Borrow, UnderAStorm) {
   EXPECT_TRUE(process.alive());
 }
 
+// Refusal: no-thread
+// Claim: where the only thread waits in vfork, none is borrowed, and it is left alone.
+TEST(Borrow, NobodyWhereAllWaitInVfork) {
+  Victim victim([](const auto& ready) {
+    ready();
+    if (::vfork() == 0) {
+      ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      for (;;) {
+        ::pause();
+      }
+    }
+  });
+  until([&] { return state_of(victim.pid(), victim.pid()) == 'D'; }, "the parent waits");
+  EXPECT_EQ(error_code(Process::open(victim.pid())), "none");
+  victim.expect_untouched();
+}
+
 }  // namespace
 }  // namespace qp::proc

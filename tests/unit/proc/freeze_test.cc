@@ -662,6 +662,7 @@ TEST(Freeze, NoDescriptorIsNotTheEnd) {
   victim.expect_untouched();
 }
 
+// Refusal: unresponsive
 // Claim: a thread that does not stop (here: in vfork) makes the freeze give up soon, with the other
 // threads running on; and a later freeze succeeds.
 TEST(Freeze, VforkParentIsUnresponsive) {
