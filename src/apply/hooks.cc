@@ -181,11 +181,10 @@ void Hooks::prepare(std::initializer_list<When> whens) {
   {
     proc::Borrowed thread = borrow(process_);
     if (std::string obstacle = thread.obstacle(); !obstacle.empty()) {
-      throw Refused({{"hook-impossible", patch_id_,
-                      fmt::format("thread {}: {}", thread.tid(), obstacle)}});
+      throw Refused(
+          {{"hook-impossible", patch_id_, fmt::format("thread {}: {}", thread.tid(), obstacle)}});
     }
-    mapping_ =
-        map_stack(thread, process_, fmt::format("{}{}{}", kPrefix, patch_id_, kSuffix));
+    mapping_ = map_stack(thread, process_, fmt::format("{}{}{}", kPrefix, patch_id_, kSuffix));
   }
   fault_point("hook.mapped");
 }
@@ -222,8 +221,8 @@ void Hooks::run(When when) {
   run_all(when, Others::Running, [&](const proc::FunctionCall& request) {
     proc::Borrowed thread = borrow(process_);
     if (std::string obstacle = thread.obstacle(); !obstacle.empty()) {
-      throw Refused({{"hook-impossible", patch_id_,
-                      fmt::format("thread {}: {}", thread.tid(), obstacle)}});
+      throw Refused(
+          {{"hook-impossible", patch_id_, fmt::format("thread {}: {}", thread.tid(), obstacle)}});
     }
     return thread.run(request);
   });

@@ -147,9 +147,9 @@ TEST(Refusals, page_is_the_table) {
 
 // Claim: there is a README and the pages that it promises.
 TEST(Pages, exist) {
-  for (const char* name : {"README.md", "CONTRIBUTING.md", "docs/overview.md", "docs/glossary.md",
-                           "docs/safety.md", "docs/limits.md", "docs/refusals.md",
-                           "docs/objdiff.md", "docs/performance.md"}) {
+  for (const char* name :
+       {"README.md", "CONTRIBUTING.md", "docs/overview.md", "docs/glossary.md", "docs/safety.md",
+        "docs/limits.md", "docs/refusals.md", "docs/objdiff.md", "docs/performance.md"}) {
     EXPECT_TRUE(fs::exists(fs::path(QP_ROOT) / name)) << name;
   }
 }

@@ -89,8 +89,7 @@ TEST(Hostile, OtherFormatVersion) {
     read_patch(bytes, "newer");
     FAIL();
   } catch (const Error& e) {
-    EXPECT_NE(std::string(e.what()).find("format 9, this qpatch reads format 1"),
-              std::string::npos)
+    EXPECT_NE(std::string(e.what()).find("format 9, this qpatch reads format 1"), std::string::npos)
         << e.what();
   }
 }
