@@ -131,6 +131,10 @@ void look_once_more(const proc::Process& process, const Plan& plan, ContextScan&
         hooks.remove_stack(outcome);
         outcome.verdict = Verdict::Busy;
         outcome.busy = busy;
+        if (hooks.stuck()) {
+          outcome.notes.push_back(kHookStuck);
+          break;
+        }
         release_images(process, images, may_escape, outcome);
         break;
       case Switched::Busy:
@@ -162,7 +166,7 @@ void take_back(const proc::Process& process, const Plan& plan, Hooks& hooks, Sta
   }
   staged.keep();
   if (hooks.stuck()) {
-    outcome.notes.push_back("a hook still runs in the image; `qpatch recover` takes it away later");
+    outcome.notes.push_back(kHookStuck);
     return;
   }
   hooks.remove_stack(outcome);
@@ -194,12 +198,13 @@ void apply_plan(const proc::Process& process, const Plan& plan, const Options& o
       hooks.run(When::PreApply, frozen);
       fault_point("hook.stopped");
       commit(process.memory(), registries, writes);
+      // Code leads to the images from here on, whatever else becomes of this.
+      staged.keep();
+      outcome.verdict = Verdict::Patched;
       hooks.run_after(When::PostApply, &frozen);
     });
     switch (switched) {
       case Switched::Done:
-        staged.keep();
-        outcome.verdict = Verdict::Patched;
         look_once_more(process, plan, contexts, hooks, options, outcome);
         break;
       case Switched::Busy:

@@ -210,6 +210,10 @@ void Hooks::run_all(When when, Others others, const Call& call) {
   for (const Known& known : hooks_) {
     if (known.hook.when == when && known.hook.others == others) {
       QP_ASSERT(mapping_);
+      if (stuck_) {
+        throw Error("unresponsive", "can't run the hook", known.hook.name,
+                    "one before it has not ended and is on the stack of all", ExitCode::Busy);
+      }
       const proc::FunctionCall request = make_call(known);
       ran_ = true;
       note_end(known.hook, call(request));

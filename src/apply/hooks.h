@@ -79,6 +79,10 @@ class Hooks {
   bool ran_ = false, stuck_ = false;
 };
 
+// Said of an image in which a hook has not ended.
+inline constexpr const char* kHookStuck =
+    "image kept mapped: a hook still runs in it; `qpatch recover` takes it away later";
+
 // How the mapping of the stack is named.
 bool is_hook_stack_name(std::string_view name);
 

@@ -108,7 +108,7 @@ void revert_in(const proc::Process& process, const std::string& patch_id, const 
       hooks.remove_stack(outcome);
       outcome.failed_hooks = hooks.findings();
       if (hooks.stuck()) {
-        outcome.notes.push_back("image kept mapped: a hook still runs in it");
+        outcome.notes.push_back(kHookStuck);
         break;
       }
       release_images(process, images, may_escape, outcome);

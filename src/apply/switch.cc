@@ -80,10 +80,9 @@ void check_expected(const proc::Memory& memory, const std::vector<CodeWrite>& wr
   report.checkpoint();
 }
 
-}  // namespace
-
-Switched switch_over(const proc::Process& process, const Closed& closed, const Options& options,
-                     Outcome& outcome, const std::function<void(proc::Frozen&)>& act) {
+Switched try_until_deadline(const proc::Process& process, const Closed& closed,
+                            const Options& options, Outcome& outcome,
+                            const std::function<void(proc::Frozen&)>& act) {
   ContextScan* contexts = closed.contexts;
   const bool look_for_contexts = contexts != nullptr && contexts->is_wanted();
   auto deadline = Clock::now() + options.timeout;
@@ -166,6 +165,30 @@ Switched switch_over(const proc::Process& process, const Closed& closed, const O
         kLongestWait);
     std::this_thread::sleep_until(std::min(Clock::now() + wait, deadline));
     check.prepare_unwinding();
+  }
+}
+
+}  // namespace
+
+// Once `act` is done the process is changed, and nothing that fails on the way out of the freeze makes
+// that undone. To let it out as a failure would have the caller unmap what the code leads to by now.
+Switched switch_over(const proc::Process& process, const Closed& closed, const Options& options,
+                     Outcome& outcome, const std::function<void(proc::Frozen&)>& act) {
+  bool acted = false;
+  try {
+    return try_until_deadline(process, closed, options, outcome, [&](proc::Frozen& frozen) {
+      act(frozen);
+      acted = true;
+      fault_point("switch.acted");
+    });
+  } catch (const std::exception& e) {
+    if (!acted) {
+      throw;
+    }
+    outcome.busy.clear();
+    outcome.notes.push_back(
+        fmt::format("the switch is made; what came after it failed: {}", e.what()));
+    return Switched::Done;
   }
 }
 

@@ -24,7 +24,7 @@ struct Closed {
 
 // Calls `act` once, while all threads stand still, nobody else runs in their memory, and none is
 // inside `closed`. `act` leaves the process either changed as a whole or as it was, also when it
-// throws. Fills pause, attempts and busy of `outcome`. The process is never frozen while waiting.
+// throws; once it has returned, the answer is Done whatever fails (outcome.notes). Fills pause, attempts and busy of `outcome`. The process is never frozen while waiting.
 // Throws Refused{memory-shared} at the deadline.
 Switched switch_over(const proc::Process& process, const Closed& closed, const Options& options,
                      Outcome& outcome, const std::function<void(proc::Frozen&)>& act);

@@ -54,6 +54,7 @@ const std::vector<std::string_view>& all_fault_points() {
       "commit.begun",    // the registry says committing
       "commit.detour",   // one detour is written
       "commit.finish",   // the registry is about to say applied
+      "switch.acted",    // all is written, and all threads stand still yet; also of a revert
       "commit.done",     // the patch is applied; contexts are looked for once more
       "revert.begun",    // the registry says reverting
       "revert.detour",   // one entry is restored

@@ -2,7 +2,10 @@
 // it says no, it crashes, it never ends, it ends the program. None of that may cost the process more
 // than the patch. The victim's hooks do what the test orders; each writes a letter.
 
+#include <csignal>
+
 #include "harness/live_case.h"
+#include "harness/stopped_command.h"
 
 namespace qp::live {
 namespace {
@@ -139,6 +142,65 @@ TEST_P(HooksThatFail, or_that_are_all_of_a_patch) {
   EXPECT_EQ(victim().finish(), 0);
 }
 
+class HookSticks : public LiveCase {
+ protected:
+  void let_it_go() {
+    EXPECT_NE(read_text(maps()).find(".hooks"), std::string::npos) << "its stack is gone";
+    kill(victim().pid(), SIGUSR1);
+    must("recover", "");
+    EXPECT_EQ(read_text(maps()).find(".hooks"), std::string::npos);
+    EXPECT_EQ(victim().ask("later"), "0") << "another hook ran on its stack";
+    EXPECT_EQ(victim().ask("value"), "6");
+    EXPECT_TRUE(listed().empty());
+  }
+  std::string maps() { return "/proc/" + std::to_string(victim().pid()) + "/maps"; }
+  const std::vector<std::string> soon_ = {"--hook-timeout", "100ms"};
+};
+
+// Claim: where a hook can't be stopped, the code is the old one, image and stack stay, no further hook
+// is run, and `recover` takes all away when the hook has ended.
+TEST_P(HookSticks, in_a_revert) {
+  prepare();
+  const std::string patch = build_patch();
+  ASSERT_FALSE(HasFailure());
+  if (victim().ask("can") != "yes") {
+    GTEST_SKIP() << "no userfaultfd here";
+  }
+  must("apply", patch);
+  EXPECT_EQ(victim().ask("value"), "7");
+  const CommandResult reverted = on_victim("revert", only_listed().id, soon_);
+  EXPECT_EQ(reverted.exit_code, 5) << reverted.both();
+  EXPECT_TRUE(names(reverted.both(), "hook-timeout")) << reverted.both();
+  EXPECT_NE(reverted.both().find("still runs"), std::string::npos) << reverted.both();
+  EXPECT_TRUE(names(reverted.both(), "come_later")) << reverted.both();
+  let_it_go();
+  EXPECT_EQ(victim().finish(), 0);
+}
+
+// Claim: the same where a switch is taken back because of a context that was suspended too late.
+TEST_P(HookSticks, in_a_switch_that_is_taken_back) {
+  prepare();
+  const std::string patch = build_patch();
+  ASSERT_FALSE(HasFailure());
+  if (victim().ask("can") != "yes") {
+    GTEST_SKIP() << "no userfaultfd here";
+  }
+  StoppedCommand apply("switch.looked", [&] { return on_victim("apply", patch, soon_); });
+  ASSERT_TRUE(apply.is_stopped());
+  EXPECT_EQ(victim().ask("suspend"), "0");
+  const CommandResult result = apply.go_on();
+  EXPECT_EQ(result.exit_code, 4) << result.both();
+  EXPECT_TRUE(names(result.both(), "suspended")) << result.both();
+  EXPECT_NE(result.both().find("still runs"), std::string::npos) << result.both();
+  let_it_go();
+  EXPECT_EQ(victim().ask("resume"), "2");
+  must("apply", patch);
+  EXPECT_EQ(victim().ask("value"), "7");
+  EXPECT_EQ(victim().finish(), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Scenario, HookSticks,
+                         testing::ValuesIn(scenario(QP_SCENARIOS, "hook_sticks")), instance_name);
 INSTANTIATE_TEST_SUITE_P(Scenario, HooksThatFail,
                          testing::ValuesIn(scenario(QP_SCENARIOS, "hooks_that_fail")),
                          instance_name);
