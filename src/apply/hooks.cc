@@ -60,15 +60,6 @@ LiveAddr context_in(LiveRange mapping) {
   return mapping.end - sizeof(Context);
 }
 
-proc::Borrowed borrow(const proc::Process& process) {
-  auto thread = proc::Borrowed::take(process);
-  if (!thread) {
-    throw Error("no-thread", "borrowing a thread of", std::to_string(process.pid()),
-                "none of its threads can run code for us now");
-  }
-  return std::move(*thread);
-}
-
 uint64_t demand(int64_t result, const char* what) {
   if (failed(result)) {
     throw system_error(fmt::format("{} in the process", what), "the stack of its hooks",
@@ -179,7 +170,7 @@ void Hooks::prepare(std::initializer_list<When> whens) {
     return;
   }
   {
-    proc::Borrowed thread = borrow(process_);
+    proc::Borrowed thread = proc::Borrowed::demand(process_, proc::Borrowed::Use::Function);
     if (std::string obstacle = thread.obstacle(); !obstacle.empty()) {
       throw Refused(
           {{"hook-impossible", patch_id_, fmt::format("thread {}: {}", thread.tid(), obstacle)}});
@@ -223,7 +214,7 @@ void Hooks::run_all(When when, Others others, const Call& call) {
 
 void Hooks::run(When when) {
   run_all(when, Others::Running, [&](const proc::FunctionCall& request) {
-    proc::Borrowed thread = borrow(process_);
+    proc::Borrowed thread = proc::Borrowed::demand(process_, proc::Borrowed::Use::Function);
     if (std::string obstacle = thread.obstacle(); !obstacle.empty()) {
       throw Refused(
           {{"hook-impossible", patch_id_, fmt::format("thread {}: {}", thread.tid(), obstacle)}});
@@ -237,8 +228,7 @@ void Hooks::run(When when, proc::Frozen& frozen) {
   run_all(when, Others::Stopped, [&](const proc::FunctionCall& request) {
     auto end = frozen.call(process_, request);
     if (!end) {
-      throw Error("no-thread", "running a hook in", std::to_string(process_.pid()),
-                  "none of its threads can run code for us now", ExitCode::Busy);
+      throw proc::no_thread(process_);
     }
     return *end;
   });
@@ -395,7 +385,7 @@ std::optional<bool> remove_left_stacks(const proc::Process& process) {
   if (!idle) {  // guard pages stay with their stacks
     return false;
   }
-  proc::Borrowed thread = borrow(process);
+  proc::Borrowed thread = proc::Borrowed::demand(process);
   for (LiveRange r : stacks) {
     demand(thread.call(SYS_munmap, r.start.value, r.size()), "munmap");
   }

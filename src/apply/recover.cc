@@ -237,13 +237,9 @@ bool close_images(const proc::Process& process) {
   if (open.empty()) {
     return false;
   }
-  auto thread = proc::Borrowed::take(process);
-  if (!thread) {
-    throw Error("no-thread", "borrowing a thread of", std::to_string(process.pid()),
-                "none of its threads can run a system call for us now", ExitCode::Busy);
-  }
+  proc::Borrowed thread = proc::Borrowed::demand(process);
   for (uint64_t fd : open) {
-    thread->call(SYS_close, fd);
+    thread.call(SYS_close, fd);
   }
   return true;
 }

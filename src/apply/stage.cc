@@ -219,16 +219,12 @@ void map_images(const proc::Process& process, const std::vector<const PartPlan*>
   for (const PartPlan* plan : plans) {
     stored.push_back(try_store_image(process, *plan, options));
   }
-  auto thread = proc::Borrowed::take(process);
-  if (!thread) {
-    throw Error("no-thread", "borrowing a thread of", std::to_string(process.pid()),
-                "none of its threads can run a system call for us now", ExitCode::Busy);
-  }
+  proc::Borrowed thread = proc::Borrowed::demand(process);
   fault_point("stage.borrowed");
   {
     std::deque<Mapping> mappings;
     for (size_t i = 0; i < plans.size(); ++i) {
-      Mapping& mapping = mappings.emplace_back(*thread, process, *plans[i]);
+      Mapping& mapping = mappings.emplace_back(thread, process, *plans[i]);
       mapping.begin(stored[i]);
       fault_point("stage.opened");
       mapping.map_segments();
@@ -238,7 +234,7 @@ void map_images(const proc::Process& process, const std::vector<const PartPlan*>
       mapping.complete();
     }
   }
-  thread->give_back();
+  thread.give_back();
 }
 
 void write_values(const proc::Process& process, const PartPlan& plan) {

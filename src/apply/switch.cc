@@ -24,6 +24,7 @@
 #include "apply/alone.h"
 #include "apply/registries.h"
 #include "base/fault.h"
+#include "proc/borrow.h"
 #include "proc/partial_call.h"
 #include "proc/peers.h"
 
@@ -132,8 +133,7 @@ Switched try_until_deadline(const proc::Process& process, const Closed& closed,
       frozen.thaw();
       outcome.attempts += 1;
       if (Clock::now() >= deadline) {
-        throw Error("no-thread", "borrowing a thread of", std::to_string(process.pid()),
-                    "none of its threads can run code for us now", ExitCode::Busy);
+        throw proc::no_thread(process);
       }
       std::this_thread::sleep_for(kFirstWait);
       continue;

@@ -47,6 +47,7 @@ const std::vector<std::string_view>& all_fault_points() {
       "stage.done",      // the thread has gone home
       "hook.mapped",     // the stack of the hooks is mapped
       "hook.entered",    // a hook is about to run its first instruction
+      "hook.late",       // a hook has overrun its deadline, and is about to be ended
       "hook.done",       // the hooks have run that run while the process does
       "switch.looked",   // no suspended context was found; the process runs
       "switch.frozen",   // all threads stand still

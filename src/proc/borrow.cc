@@ -280,7 +280,20 @@ pid_t Borrowed::tid() const {
   return state_ ? state_->tid : 0;
 }
 
-std::optional<Borrowed> Borrowed::take(const Process& process) {
+Error no_thread(const Process& process) {
+  return Error("no-thread", "borrowing a thread of", std::to_string(process.pid()),
+               "none of its threads can run code for us now", ExitCode::Busy);
+}
+
+Borrowed Borrowed::demand(const Process& process, Use use) {
+  auto thread = take(process, use);
+  if (!thread) {
+    throw no_thread(process);
+  }
+  return std::move(*thread);
+}
+
+std::optional<Borrowed> Borrowed::take(const Process& process, Use use) {
   pid_t pid = process.pid();
   demand_not_frozen(pid);
   Stragglers::sweep(pid);
@@ -292,6 +305,7 @@ std::optional<Borrowed> Borrowed::take(const Process& process) {
     return std::nullopt;
   }
   std::optional<Error> obstacle;  // thrown if no other thread is free of it
+  bool choosy = use == Use::Function;
 
   auto try_thread = [&](pid_t tid) -> std::optional<Borrowed> {
     auto status = read_task_status(pid, tid);
@@ -321,6 +335,7 @@ std::optional<Borrowed> Borrowed::take(const Process& process) {
     bool fit = saved && saved->registers.cs == kUserCode64 && saved->registers.rip != 0 &&
                saved->registers.rsp != 0 && process.alive() &&
                !in_restartable_sequence(tid, saved->registers, process.memory());
+    fit = fit && !(choosy && sleeps_for_a_time(saved->registers));
     if (fit && dispatches_system_calls(tid)) {
       refuse("its system calls are dispatched to itself (PR_SET_SYSCALL_USER_DISPATCH)");
       fit = false;
@@ -366,6 +381,7 @@ std::optional<Borrowed> Borrowed::take(const Process& process) {
         return out;
       }
     }
+    choosy = false;
   }
   if (obstacle) {
     throw Error(*obstacle);

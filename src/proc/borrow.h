@@ -8,10 +8,14 @@
 #include <optional>
 #include <string>
 
+#include "base/error.h"
 #include "proc/function_call.h"
 #include "proc/process.h"
 
 namespace qp::proc {
+
+// Error{no-thread} (ExitCode::Busy): none of its threads can be borrowed now. Another time one can.
+Error no_thread(const Process& process);
 
 class Borrowed {
  public:
@@ -19,7 +23,11 @@ class Borrowed {
   // Error{traced}, Error{seccomp} (a filter or syscall user dispatch that can't be set aside),
   // Error{cgroup-frozen}, Error{system}. The other threads run on. `process` has to outlive this, and all calls come from
   // the thread of ours that took it (ptrace's rule).
-  static std::optional<Borrowed> take(const Process& process);
+  // For a function a thread is taken that does not sleep for a time, if there is one (function_call.h).
+  enum class Use { SystemCalls, Function };
+  static std::optional<Borrowed> take(const Process& process, Use use = Use::SystemCalls);
+  // The same, and throws no_thread() instead of nullopt.
+  static Borrowed demand(const Process& process, Use use = Use::SystemCalls);
   Borrowed(Borrowed&&) noexcept;
   Borrowed& operator=(Borrowed&&) = delete;
   ~Borrowed();  // gives back

@@ -64,13 +64,19 @@ Mount parse_mount(std::string_view line) {
   return out;
 }
 
-// A group's directory below this mount.
+// A group's directory below this mount, which can be that of a part of the hierarchy.
 std::optional<std::string> directory(const Mount& mount, std::string_view group) {
   if (mount.root != "/") {
     if (!group.starts_with(mount.root)) {
       return std::nullopt;
     }
     group.remove_prefix(mount.root.size());
+    if (!group.empty() && !group.starts_with('/')) {
+      return std::nullopt;  // another group, whose name begins like that
+    }
+  }
+  if (group.starts_with("/..")) {
+    return std::nullopt;  // outside of our cgroup namespace (cgroup_namespaces(7))
   }
   std::string out = fmt::format("{}/{}", mount.point, group.substr(group.starts_with('/') ? 1 : 0));
   if (out.ends_with('/')) {

@@ -435,15 +435,14 @@ Frozen Frozen::freeze(const Process& process) {
   return out;
 }
 
-// A thread that sleeps holds fewer locks than one that was stopped anywhere. In a group stop it can
-// be lent as well.
+// In a group stop a thread can be lent as well.
 std::optional<std::pair<size_t, SavedThread>> Frozen::Seized::find_lendable(
     const Process& process) const {
-  for (const bool sleeping : {true, false}) {
+  for (const Choice choice : {Choice::First, Choice::Second, Choice::Last}) {
     for (size_t i = 0; i < tasks.size(); ++i) {
       const Task& task = tasks[i];
       if (task.state != Task::State::Stopped || !task.in_event_stop ||
-          (static_cast<int64_t>(task.registers.orig_rax) >= 0) != sleeping) {
+          choice_for_call(task.registers) != choice) {
         continue;
       }
       auto saved = SavedThread::save(task.tid);

@@ -21,14 +21,23 @@
 // unblocks SIGABRT by itself and sends it to its own thread. What somebody else sent is not ours: it
 // is sent again when the thread has its mask back.
 //
-// Some calls have no way back: exit, exec, and what makes a thread or a process that would come home
-// a second time. They are seen at their entry and not granted; the function ends there.
+// Some calls have no way back: exit, exec, what makes a thread or a process that would come home a
+// second time, a return from a signal that nobody sent, and those by another table of numbers, where
+// exit is called differently. They are seen at their entry and not granted; the function ends there.
+// That is so as well while it is being ended for its deadline.
+//
+// The return home is not granted either, as long as we are there to put everything back: it makes the
+// kernel forget how far a timed sleep of the thread's own had got (Linux kernel/signal.c and
+// arch/x86/kernel/signal_64.c, restore_sigcontext: restart_block.fn), and the sleep would end with
+// EINTR. A timed sleep of the function's would overwrite the same. So a thread that sleeps like that
+// is borrowed only if there is no other, and such calls are not granted there.
 //
 // Order matters at both ends, as in borrow.cc: the registers come first, since they bring the way
 // home, and are put back last.
 
 #include "proc/function_call.h"
 
+#include <linux/audit.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -71,14 +80,42 @@ struct NamedCall {
   long number;
   const char* name;
 };
-constexpr std::array<NamedCall, 8> kForbidden = {{{SYS_exit, "exit"},
-                                                  {SYS_exit_group, "exit_group"},
-                                                  {SYS_execve, "execve"},
-                                                  {SYS_execveat, "execveat"},
-                                                  {SYS_clone, "clone"},
-                                                  {SYS_clone3, "clone3"},
-                                                  {SYS_fork, "fork"},
-                                                  {SYS_vfork, "vfork"}}};
+constexpr std::array<NamedCall, 10> kForbidden = {{{SYS_exit, "exit"},
+                                                   {SYS_rt_sigreturn, "rt_sigreturn"},
+                                                   {SYS_restart_syscall, "restart_syscall"},
+                                                   {SYS_exit_group, "exit_group"},
+                                                   {SYS_execve, "execve"},
+                                                   {SYS_execveat, "execveat"},
+                                                   {SYS_clone, "clone"},
+                                                   {SYS_clone3, "clone3"},
+                                                   {SYS_fork, "fork"},
+                                                   {SYS_vfork, "vfork"}}};
+
+// Those that keep in the thread's restart_block what is left of them (Linux kernel/time, fs/select.c,
+// kernel/futex: set_restart_fn, restart_block.fn); futex only with a timeout.
+const char* find_restart_block_call(const GeneralRegisters& r) {
+  switch (static_cast<long>(r.orig_rax)) {
+    case SYS_nanosleep:
+      return "nanosleep";
+    case SYS_clock_nanosleep:
+      return "clock_nanosleep";
+    case SYS_poll:
+      return "poll";
+    case SYS_futex:
+      return r.r10 != 0 ? "futex" : nullptr;
+    default:
+      return nullptr;
+  }
+}
+
+// A call by the numbers of 32-bit code (int 0x80) or x32. An older kernel (before v5.3) does not tell
+// the first.
+bool is_foreign_call(pid_t tid, long number) {
+  constexpr long kX32 = 0x40000000;  // __X32_SYSCALL_BIT
+  __ptrace_syscall_info info{};
+  return (number & kX32) != 0 || (::ptrace(PTRACE_GET_SYSCALL_INFO, tid, sizeof info, &info) > 0 &&
+                                  info.arch != AUDIT_ARCH_X86_64);
+}
 
 // The XSAVE area with everything in its initial state but the protection keys (Intel SDM 1,
 // 13.4 and 13.6). x87 and SSE are there as values, since the kernel takes MXCSR only then (Linux
@@ -117,14 +154,17 @@ class Visit {
       return {.kind = CallEnd::Kind::Gone};
     }
     CallEnd end{.kind = CallEnd::Kind::TimedOut};
+    stopped_ = true;
     try {
       fault_point("hook.entered");
+      end = watch();
+      if (end.kind == CallEnd::Kind::TimedOut) {
+        fault_point("hook.late");
+      }
     } catch (...) {
-      stopped_ = true;
       come_home(end);
       throw;
     }
-    end = watch();
     if (end.kind != CallEnd::Kind::Gone) {
       come_home(end);
     }
@@ -142,6 +182,8 @@ class Visit {
   bool enter(const HomeFrame& frame, const Bytes& xstate);
   CallEnd watch();
   std::optional<CallEnd> look_at_call();
+  std::string name_if_forbidden(const GeneralRegisters& r, bool foreign) const;
+  void skip_call(GeneralRegisters r) const;
   std::optional<CallEnd> look_at_signal(int signal);
   void come_home(CallEnd& end);
   Stop wait_until(Clock::time_point deadline);
@@ -230,18 +272,38 @@ std::optional<CallEnd> Visit::look_at_call() {
     return CallEnd{.kind = CallEnd::Kind::Gone};
   }
   const auto number = static_cast<long>(r.orig_rax);
-  if (number == SYS_rt_sigreturn && r.rip == call_.asked.value) {
-    return CallEnd{.kind = CallEnd::Kind::Returned, .value = static_cast<int32_t>(r.rbx)};
+  const bool foreign = is_foreign_call(tid_, number);
+  std::optional<CallEnd> end;
+  if (!foreign && number == SYS_rt_sigreturn && r.rip == call_.asked.value) {
+    end = CallEnd{.kind = CallEnd::Kind::Returned, .value = static_cast<int32_t>(r.rbx)};
+  } else if (const std::string call = name_if_forbidden(r, foreign); !call.empty()) {
+    end = CallEnd{.kind = CallEnd::Kind::Forbidden, .at = LiveAddr(r.rip), .call = call};
+  }
+  if (end) {
+    skip_call(r);
+  }
+  return end;
+}
+
+std::string Visit::name_if_forbidden(const GeneralRegisters& r, bool foreign) const {
+  if (foreign) {
+    return fmt::format("{:#x} of another kind of system calls", r.orig_rax);
   }
   for (const NamedCall& forbidden : kForbidden) {
-    if (number == forbidden.number) {
-      r.orig_rax = ~uint64_t{0};
-      set_registers(tid_, r);
-      return CallEnd{
-          .kind = CallEnd::Kind::Forbidden, .at = LiveAddr(r.rip), .call = forbidden.name};
+    if (static_cast<long>(r.orig_rax) == forbidden.number) {
+      return forbidden.name;
     }
   }
-  return std::nullopt;
+  const char* call = find_restart_block_call(r);
+  return call != nullptr && sleeps_for_a_time(saved_.registers)
+             ? fmt::format("{} on a thread that sleeps for a time itself", call)
+             : "";
+}
+
+// At its entry. The kernel finds no call of that number, and does nothing.
+void Visit::skip_call(GeneralRegisters r) const {
+  r.orig_rax = ~uint64_t{0};
+  set_registers(tid_, r);
 }
 
 std::optional<CallEnd> Visit::look_at_signal(int signal) {
@@ -288,6 +350,12 @@ void Visit::come_home(CallEnd& end) {
     if (stop.kind == Stop::Kind::Event || stop.kind == Stop::Kind::Group) {
       break;
     }
+    if (stop.kind == Stop::Kind::Syscall) {  // on its way still by the last PTRACE_SYSCALL
+      in_call_ = !in_call_;
+      if (auto last = in_call_ ? look_at_call() : std::nullopt) {
+        end = *last;
+      }
+    }
     if (stop.kind == Stop::Kind::Signal && end.kind != CallEnd::Kind::Crashed) {
       if (auto crash = look_at_signal(stop.signal)) {
         end = *crash;
@@ -300,6 +368,17 @@ void Visit::come_home(CallEnd& end) {
 }
 
 }  // namespace
+
+bool sleeps_for_a_time(const GeneralRegisters& registers) {
+  constexpr int64_t kRestartBlock = -516;  // ERESTART_RESTARTBLOCK
+  return static_cast<int64_t>(registers.orig_rax) >= 0 &&
+         static_cast<int64_t>(registers.rax) == kRestartBlock;
+}
+
+Choice choice_for_call(const GeneralRegisters& registers) {
+  const bool in_call = static_cast<int64_t>(registers.orig_rax) >= 0;
+  return sleeps_for_a_time(registers) ? Choice::Last : in_call ? Choice::First : Choice::Second;
+}
 
 std::string obstacle_to_call(const Process& process, pid_t tid, const SavedThread& saved) {
   const GeneralRegisters& r = saved.registers;

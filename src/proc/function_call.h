@@ -33,7 +33,7 @@ struct CallEnd {
   enum class Kind {
     Returned,
     Crashed,    // a signal that the function's own code caused
-    Forbidden,  // it was about to make a thread or process, or to end them
+    Forbidden,  // it was about to make a call that has no way back
     TimedOut,
     Gone,   // the thread or the process
     Stuck,  // it can't be stopped: it runs on, and goes home when the function returns
@@ -42,8 +42,18 @@ struct CallEnd {
   int signal = 0;                 // Crashed
   std::optional<LiveAddr> fault;  // Crashed: the address it stumbled over
   LiveAddr at;                    // Crashed, Forbidden, TimedOut: instruction pointer
-  std::string call;               // Forbidden: "exit_group"; TimedOut: "" or that it was in one
+  std::string call;               // Forbidden: "exit_group"
 };
+
+// The thread sleeps in a call that the kernel takes up again where it was (nanosleep, poll with a
+// timeout …; rax is −516). What it knows of that call it keeps in one place per thread, which another
+// such call overwrites: a function on this thread is not granted one.
+bool sleeps_for_a_time(const GeneralRegisters& registers);
+
+// Of several threads. One that sleeps holds fewer locks than one that was stopped anywhere; one that
+// sleeps for a time is granted fewer calls.
+enum class Choice { First, Second, Last };
+Choice choice_for_call(const GeneralRegisters& registers);
 
 // Why a function can't be run on this thread, "" if it can: it is in a restartable sequence, in
 // 32-bit code, has a shadow stack, or is under seccomp, whose filters our tracing sets aside.

@@ -27,7 +27,7 @@
 namespace qp::proc {
 namespace {
 
-constexpr long kIoUringEnter = 426;
+constexpr long kIoUringEnter = 426, kIoPgetevents = 333;
 constexpr auto kFirstWait = std::chrono::milliseconds(1);
 constexpr auto kLongestWait = std::chrono::milliseconds(20);
 
@@ -84,6 +84,9 @@ bool is_partial_call(std::string_view text) {
       return (a[2] & MSG_WAITALL) != 0;
     case SYS_recvmmsg:
       return a[2] > 1 && (a[3] & MSG_WAITFORONE) == 0;  // messages
+    case SYS_io_getevents:
+    case kIoPgetevents:
+      return static_cast<int64_t>(a[1]) > 1;  // how many at least
     case kIoUringEnter:
       return a[1] > 0 && a[2] > 0;  // to submit, to wait for
     default:

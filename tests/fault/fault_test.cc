@@ -44,9 +44,11 @@ class Fault : public LiveCase {
     patch_ = build_patch();
   }
 
-  // Steps that only a patch with hooks goes through.
+  // Steps that only a patch with hooks goes through; one of them only with a hook that does not end
+  // (tests/live/hooks_test.cc).
   bool takes(std::string_view point) const {
-    return !point.starts_with("hook.") || what().name.starts_with("hooks");
+    return !point.starts_with("hook.") ||
+           (point != "hook.late" && what().name.starts_with("hooks"));
   }
   void expect_old(const std::string& when) { expect_answers(victim(), &Probe::before, when); }
   void expect_new(const std::string& when) { expect_answers(victim(), &Probe::after, when); }

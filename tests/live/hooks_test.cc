@@ -10,7 +10,7 @@
 namespace qp::live {
 namespace {
 
-enum What { Refuses = 1, Faults, Loops, Exits, Aborts, Overflows, Waits };
+enum What { Refuses = 1, Faults, Loops, Exits, Aborts, Overflows, Waits, LeavesWhenTold };
 struct Failing {
   What what;
   const char* id;
@@ -121,6 +121,30 @@ TEST_P(HooksThatFail, behind_the_switch_are_reported) {
     }
   }
   expect_untouched(before, reverted.both());
+  EXPECT_EQ(victim().finish(), 0);
+}
+
+// Claim: a hook that is about to end the program is not let either when that happens just behind its
+// deadline, before it is stopped.
+TEST_P(HooksThatFail, at_the_deadline_do_not_end_the_program) {
+  prepare();
+  const std::string patch = build_patch();
+  ASSERT_FALSE(HasFailure());
+  const Snapshot before = snapshot();
+  order(1, LeavesWhenTold);
+  StoppedCommand apply("hook.late", [&] { return on_victim("apply", patch, soon_); });
+  ASSERT_TRUE(apply.is_stopped());
+  kill(victim().pid(), SIGUSR1);
+  const std::string tasks = "/proc/" + std::to_string(victim().pid()) + "/task";
+  for (bool asks = false; !asks;) {  // stopped at the entry of the call
+    for (const auto& task : std::filesystem::directory_iterator(tasks)) {
+      asks |= read_text(task.path() / "syscall").starts_with("231 ");  // exit_group
+    }
+  }
+  const CommandResult result = apply.go_on();
+  expect(result, {LeavesWhenTold, "hook-crashed", 1, "exit_group"}, 1);
+  EXPECT_EQ(victim().ask("50"), "10");
+  expect_untouched(before, result.both());
   EXPECT_EQ(victim().finish(), 0);
 }
 

@@ -283,6 +283,119 @@ TEST(FunctionCall, ThatDoesNotReturn) {
   victim.expect_untouched();
 }
 
+// A function with the code of something that has no way back.
+extern "C" int qp_return_from_no_signal(void*), qp_exit_by_another_table(void*);
+asm(R"(
+    .text
+    .type qp_return_from_no_signal, @function
+qp_return_from_no_signal:
+    mov $15, %eax
+    syscall
+    ret
+    .type qp_exit_by_another_table, @function
+qp_exit_by_another_table:
+    mov $1, %eax
+    xor %ebx, %ebx
+    int $0x80
+    ret
+)");
+
+// Claim: a return from a signal that nobody sent and an exit by the numbers of 32-bit code are not
+// granted.
+TEST(FunctionCall, ThatHasNoWayBack) {
+  Shared<Seen> seen;
+  Stack stack;
+  Victim victim([&](const auto& ready) {
+    ready();
+    spin_and_look(*seen);
+  });
+  const Process process = Process::open(victim.pid());
+  CallEnd end = run(process, stack.call(qp_return_from_no_signal, nullptr));
+  EXPECT_EQ(end.kind, Kind::Forbidden);
+  EXPECT_EQ(end.call, "rt_sigreturn");
+  end = run(process, stack.call(qp_exit_by_another_table, nullptr));
+  // Kernels without 32-bit code answer with a fault.
+  EXPECT_TRUE(end.kind == Kind::Forbidden || end.kind == Kind::Crashed);
+  const uint64_t then = seen->rounds;
+  until([&] { return seen->rounds > then + 1; }, "the victim goes on");
+  EXPECT_EQ(seen->wrong, 0u);
+  victim.expect_untouched();
+}
+
+struct Sleep {
+  Counter result = 0, other = 0;
+};
+// A process whose main thread sleeps for a time once, and another one, if wanted, for ever.
+void sleep_once(Sleep& sleep, bool with_another, const std::function<void()>& ready) {
+  if (with_another) {
+    std::thread([&] {
+      sleep.other = static_cast<uint64_t>(test::this_tid());
+      test::sleep_for_ever();
+    }).detach();
+    until([&] { return sleep.other != 0; }, "it has another thread");
+  }
+  ready();
+  timespec left{.tv_sec = 0, .tv_nsec = 400'000'000};
+  const auto end = std::chrono::steady_clock::now() + 400ms;
+  const long result = ::syscall(SYS_nanosleep, &left, &left);
+  sleep.result = result == 0 && std::chrono::steady_clock::now() >= end ? 1 : 2;
+  test::sleep_for_ever();
+}
+
+int doze(void* argument) {
+  timespec time{.tv_sec = 0, .tv_nsec = 1'000'000};
+  ::syscall(SYS_nanosleep, &time, nullptr);
+  return count_and_return(argument);
+}
+
+// Claim: a thread that sleeps for a time sleeps on until then over a function that runs on it; the
+// function is not granted a timed sleep of its own, which would overwrite what the kernel knows of the
+// thread's.
+TEST(FunctionCall, OnAThreadThatSleepsForATime) {
+  Shared<Sleep> sleep;
+  Shared<Seen> seen;
+  Stack stack;
+  Victim victim([&](const auto& ready) { sleep_once(*sleep, false, ready); });
+  const Process process = Process::open(victim.pid());
+  until([&] { return test::sleeps(victim.pid(), victim.pid(), SYS_nanosleep); }, "it sleeps");
+  EXPECT_EQ(run(process, stack.call(count_and_return, &seen->visits)).kind, Kind::Returned);
+  const CallEnd end = run(process, stack.call(doze, &seen->visits));
+  EXPECT_EQ(end.kind, Kind::Forbidden);
+  EXPECT_TRUE(end.call.starts_with("nanosleep")) << end.call;
+  EXPECT_EQ(seen->visits, 1u);
+  until([&] { return sleep->result != 0; }, "it wakes");
+  EXPECT_EQ(sleep->result, 1u) << "it did not sleep to the end";
+  victim.expect_untouched();
+}
+
+// Claim: where there is another thread, the function is run on that, and may sleep.
+TEST(FunctionCall, NotOnAThreadThatSleepsForATime) {
+  Shared<Sleep> sleep;
+  Shared<Seen> seen;
+  Stack stack;
+  Victim victim([&](const auto& ready) { sleep_once(*sleep, true, ready); });
+  const Process process = Process::open(victim.pid());
+  const auto other = static_cast<pid_t>(sleep->other);
+  until(
+      [&] {
+        return test::sleeps(victim.pid(), victim.pid(), SYS_nanosleep) &&
+               test::sleeps(victim.pid(), other);
+      },
+      "they sleep");
+  {
+    auto thread = Borrowed::demand(process, Borrowed::Use::Function);
+    EXPECT_EQ(thread.run(stack.call(doze, &seen->visits)).kind, Kind::Returned);
+  }
+  {
+    Frozen frozen = Frozen::freeze(process);
+    EXPECT_EQ(frozen.call(process, stack.call(doze, &seen->visits))->kind, Kind::Returned);
+  }
+  EXPECT_EQ(seen->visits, 2u);
+  until([&] { return sleep->result != 0; }, "it wakes");
+  EXPECT_EQ(sleep->result, 1u) << "it did not sleep to the end";
+  victim.expect_untouched();
+}
+
 struct Race {
   Counter beats = 0, moved = 0;
 };

@@ -37,6 +37,9 @@ TEST(PartialCall, ByTheirArguments) {
   EXPECT_FALSE(is_partial_call(call(SYS_recvfrom, 1, 0x1000, 100, 0)));
   EXPECT_TRUE(is_partial_call(call(426, 3, 5, 1, 1)));   // io_uring_enter
   EXPECT_FALSE(is_partial_call(call(426, 3, 0, 1, 1)));  // nothing to submit
+  EXPECT_TRUE(is_partial_call(call(SYS_io_getevents, 3, 2, 8, 0x1000)));
+  EXPECT_FALSE(is_partial_call(call(SYS_io_getevents, 3, 1, 8, 0x1000)));  // what there is ends it
+  EXPECT_TRUE(is_partial_call(call(333, 3, 2, 8, 0x1000)));                // io_pgetevents
   for (const char* text :
        {"", "running\n", "-1 0x7ffc 0x7f00\n", "1", "1 0x", "1 0x1 0x2", "1 2 3"}) {
     EXPECT_FALSE(is_partial_call(text)) << text;

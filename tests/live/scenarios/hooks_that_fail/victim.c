@@ -12,10 +12,16 @@ int order;
 char trace[64];
 int traced, caught;
 volatile unsigned long beats;
+volatile int leaving;
 
 static void on_fault(int signal) {
   (void)signal;
   caught++;
+}
+
+static void on_order(int signal) {
+  (void)signal;
+  leaving = 1;
 }
 
 static void* beat(void* unused) {
@@ -31,6 +37,7 @@ void start(void) {
   pthread_create(&thread, NULL, beat, NULL);
   pthread_create(&thread, NULL, beat, NULL); /* one of them may have to run a hook */
   signal(SIGSEGV, on_fault);
+  signal(SIGUSR1, on_order);
   errno = 42;
 }
 
