@@ -368,7 +368,7 @@ std::optional<Borrowed> Borrowed::take(const Process& process, Use use) {
       if (!stat || stat->dead() || stat->kernel_only() || stat->state == 'D') {
         continue;
       }
-      if (stat->state != 'S' || in_partial_call(pid, tid)) {
+      if (stat->state != 'S' || in_sensitive_call(pid, tid)) {
         others.push_back(tid);  // a sleeping thread is missed least
         continue;
       }

@@ -22,11 +22,9 @@
 // and the detach finds the thread just before its system call, which is where it can always be.
 //
 // Timeouts. A relative timeout starts again in full, because how much of it had passed is nowhere
-// to be read: an epoll_wait of one second that was stopped half way takes 1.5 s. That is allowed
-// (a timeout is a lower bound) and EINTR, or a timeout that comes early, is not. One freeze delays
-// one call by at most its timeout, once; apply spaces its attempts (apply/switch.cc). Shortening
-// the register that holds a timeout in milliseconds is no way out: programs rely on a system call
-// preserving it.
+// to be read: a sigtimedwait of one second that was stopped half way takes 1.5 s. That is allowed
+// (a timeout is a lower bound) and EINTR, or a timeout that comes early, is not. Of epoll_wait, by
+// which most servers keep time, only the first freeze is not counted (wait_clock.cc).
 
 #include "proc/interrupted_call.h"
 
@@ -41,6 +39,7 @@
 #include "base/error.h"
 #include "proc/procfs.h"
 #include "proc/tracee.h"
+#include "proc/wait_clock.h"
 
 namespace qp::proc {
 namespace {
@@ -119,6 +118,7 @@ bool restart_unless_signalled(pid_t pid, pid_t tid, GeneralRegisters registers, 
   if (signal_waits(pid, tid, delivering)) {
     return false;
   }
+  keep_time(tid, registers);
   registers.rax = registers.orig_rax;
   registers.rip -= 2;  // 0f 05  syscall
   registers.orig_rax = ~uint64_t{0};

@@ -19,6 +19,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <string>
 #include <thread>
 
 #include "base/error.h"
@@ -27,7 +28,8 @@
 namespace qp::proc {
 namespace {
 
-constexpr long kIoUringEnter = 426, kIoPgetevents = 333;
+constexpr long kIoUringEnter = 426, kIoPgetevents = 333, kEpollPwait2 = 441;
+constexpr uint64_t kExtendedArgument = 1 << 3;  // IORING_ENTER_EXT_ARG: with a timeout, mostly
 constexpr auto kFirstWait = std::chrono::milliseconds(1);
 constexpr auto kLongestWait = std::chrono::milliseconds(20);
 
@@ -56,6 +58,15 @@ std::optional<Call> parse_call(std::string_view text) {
     text.remove_prefix(static_cast<size_t>(past - text.data()));
   }
   return out;
+}
+
+// "" where the thread is gone, or the kernel does not tell (CONFIG_HAVE_ARCH_TRACEHOOK, or no right to).
+std::string read_call(pid_t pid, pid_t tid) {
+  try {
+    return read_task_file(pid, tid, "syscall").value_or("");
+  } catch (const Error&) {
+    return "";
+  }
 }
 
 }  // namespace
@@ -94,18 +105,40 @@ bool is_partial_call(std::string_view text) {
   }
 }
 
-bool in_partial_call(pid_t pid, pid_t tid) {
-  try {
-    const auto text = read_task_file(pid, tid, "syscall");
-    return text && is_partial_call(*text);
-  } catch (const Error&) {
-    return false;  // a kernel that does not tell (CONFIG_HAVE_ARCH_TRACEHOOK, or no right to)
+// Timeouts of sockets (SO_RCVTIMEO) are not among the arguments.
+bool is_timed_call(std::string_view text) {
+  const auto call = parse_call(text);
+  if (!call) {
+    return false;
   }
+  const auto& a = call->arguments;
+  switch (call->number) {
+    case SYS_epoll_wait:
+    case SYS_epoll_pwait:
+      return static_cast<int32_t>(a[3]) > 0;
+    case kEpollPwait2:
+    case SYS_semtimedop:
+      return a[3] != 0;
+    case SYS_rt_sigtimedwait:
+      return a[2] != 0;
+    case SYS_io_getevents:
+    case kIoPgetevents:
+      return a[4] != 0;
+    case kIoUringEnter:
+      return a[2] > 0 && (a[3] & kExtendedArgument) != 0;
+    default:
+      return false;
+  }
+}
+
+bool in_sensitive_call(pid_t pid, pid_t tid) {
+  const auto text = read_call(pid, tid);
+  return is_partial_call(text) || is_timed_call(text);
 }
 
 std::optional<pid_t> find_partial_call(const Process& process) {
   for (pid_t tid : process.threads()) {
-    if (in_partial_call(process.pid(), tid)) {
+    if (is_partial_call(read_call(process.pid(), tid))) {
       return tid;
     }
   }

@@ -16,10 +16,13 @@ std::optional<pid_t> find_partial_call(const Process& process);
 // Waits until there is none. False if `deadline` came first.
 bool await_whole_calls(const Process& process, std::chrono::steady_clock::time_point deadline);
 
-// Of one thread.
-bool in_partial_call(pid_t pid, pid_t tid);
+// Whether interrupting this thread costs it something: it is in a partial call, or in a wait whose
+// timeout starts again in full.
+bool in_sensitive_call(pid_t pid, pid_t tid);
 
 // Of what /proc/PID/task/TID/syscall says ("running", or numbers).
 bool is_partial_call(std::string_view text);
+// A wait whose timeout counts from its start, and that the kernel never restarts by itself.
+bool is_timed_call(std::string_view text);
 
 }  // namespace qp::proc

@@ -39,7 +39,8 @@ const std::map<std::string, Names>& allowed() {
       {"match", {"elf", "insn"}},
       {"link", {"elf", "insn", "format"}},
       {"unwind", {"elf", "insn"}},
-      {"proc", {"elf"}},
+      // `insn` is another one.
+      {"proc", {"elf", "insn"}},
       {"apply", {"proc", "match", "link", "format", "unwind", "insn", "elf"}},
       // `link` is an addition to the design's table, see docs/overview.md.
       {"build", {"elf", "objdiff", "match", "format", "link"}},

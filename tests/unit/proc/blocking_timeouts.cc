@@ -1,10 +1,13 @@
 // Calls that wait for a fifth of a second and nothing else. Those whose end the kernel remembers over an
 // interruption (a restart block, an absolute time, a timeout that is counted down in the caller's
-// memory) end on time however often they are interrupted: `keeps_time`.
+// memory), and those of which we do (wait_clock.h), end on time however often they are interrupted:
+// `keeps_time`.
 
 #include <linux/futex.h>
 #include <mqueue.h>
 #include <poll.h>
+#include <signal.h>
+#include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -74,6 +77,17 @@ void add_timed_calls(std::vector<BlockingCall>& out) {
     timespec time{.tv_sec = 0, .tv_nsec = kShort};
     return ::syscall(SYS_pselect6, 0, nullptr, nullptr, nullptr, &time, nullptr);
   });
+  for (const bool masked : {false, true}) {
+    const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
+    add(masked ? "epoll_pwait of a fifth of a second" : "epoll_wait of a fifth of a second",
+        masked ? SYS_epoll_pwait : SYS_epoll_wait, 0, [=] {
+          epoll_event event;
+          sigset_t none;
+          sigemptyset(&none);
+          return masked ? ::epoll_pwait(epoll, &event, 1, 200, &none)
+                        : ::epoll_wait(epoll, &event, 1, 200);
+        });
+  }
   add("nanosleep of a fifth of a second", SYS_nanosleep, 0, [] {
     timespec time{.tv_sec = 0, .tv_nsec = kShort}, left;
     return ::syscall(SYS_nanosleep, &time, &left);

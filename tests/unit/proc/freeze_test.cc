@@ -408,7 +408,7 @@ TEST(Freeze, NoSystemCallIsInterrupted) {
   victim.expect_untouched();
 }
 
-// Claim: timeouts whose end the kernel knows pass while the process is frozen again and again, and
+// Claim: timeouts whose end is known to the kernel, or noted by us, pass while the process is frozen again and again, and
 // none passes early.
 TEST(Freeze, TimeoutsPassMeanwhile) {
   std::vector<test::BlockingCall> calls;

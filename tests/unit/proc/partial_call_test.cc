@@ -1,5 +1,6 @@
 #include "proc/partial_call.h"
 
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -44,6 +45,42 @@ TEST(PartialCall, ByTheirArguments) {
        {"", "running\n", "-1 0x7ffc 0x7f00\n", "1", "1 0x", "1 0x1 0x2", "1 2 3"}) {
     EXPECT_FALSE(is_partial_call(text)) << text;
   }
+}
+
+// Claim: waits that an interruption prolongs are told from those that it does not.
+TEST(PartialCall, TimedByTheirArguments) {
+  EXPECT_TRUE(is_timed_call(call(SYS_epoll_wait, 3, 0x1000, 1, 500)));
+  EXPECT_FALSE(is_timed_call(call(SYS_epoll_wait, 3, 0x1000, 1, 0xffffffff)));
+  EXPECT_TRUE(is_timed_call(call(SYS_semtimedop, 3, 0x1000, 1, 0x2000)));
+  EXPECT_FALSE(is_timed_call(call(SYS_semtimedop, 3, 0x1000, 1, 0)));
+  EXPECT_TRUE(is_timed_call(call(SYS_rt_sigtimedwait, 0x1000, 0, 0x2000, 8)));
+  EXPECT_FALSE(is_timed_call(call(SYS_rt_sigtimedwait, 0x1000, 0, 0, 8)));
+  EXPECT_FALSE(is_timed_call(call(SYS_poll, 0x1000, 1, 500, 0)));  // the kernel knows its end
+  EXPECT_FALSE(is_timed_call("running\n"));
+}
+
+// Claim: a thread in such a wait is not borrowed while there is another one.
+TEST(PartialCall, TimedIsNotBorrowed) {
+  Shared<std::atomic<pid_t>> other;
+  Victim victim([&](const auto& ready) {
+    std::thread([&] {
+      *other = test::this_tid();
+      test::sleep_for_ever();
+    }).detach();
+    epoll_event event;
+    const int epoll = ::epoll_create1(0);
+    ready();
+    ::epoll_wait(epoll, &event, 1, 3'600'000);
+    test::sleep_for_ever();
+  });
+  until([&] { return sleeps(victim.pid(), victim.pid(), SYS_epoll_wait); }, "it waits");
+  until([&] { return *other != 0 && sleeps(victim.pid(), *other); }, "the other one rests");
+  const Process process = Process::open(victim.pid());
+  auto thread = Borrowed::take(process);
+  ASSERT_TRUE(thread);
+  EXPECT_EQ(thread->tid(), *other);
+  thread->give_back();
+  victim.expect_untouched();
 }
 
 constexpr size_t kMuch = 1 << 20;
