@@ -10,7 +10,8 @@
 //   apply / revert   the qpatch program, a process each time; wall time is from fork to exit
 // Times on shared machines are compared within one run, as ratios to the floor.
 //
-// Usage: pause QPATCH VICTIM_SOURCE [rounds]      prints a Markdown table
+// Usage: pause QPATCH VICTIM_SOURCE [rounds [threads]]      prints a Markdown table
+// `threads`: only the row of so many (64: the computing ones too).
 
 #include <fcntl.h>
 #include <sched.h>
@@ -153,9 +154,10 @@ void measure(Victim& victim, Series& series, const std::function<void()>& work) 
 
 int main(int argc, char** argv) {
   if (argc < 3) {
-    die("usage: pause QPATCH VICTIM_SOURCE [rounds]");
+    die("usage: pause QPATCH VICTIM_SOURCE [rounds [threads]]");
   }
   const int rounds = argc > 3 ? std::atoi(argv[3]) : 50;
+  const int only = argc > 4 ? std::atoi(argv[4]) : 0;
   const bench::Folder folder;
   const bench::PatchedProgram program(folder.path(), argv[1], argv[2], "return 1;", "return 9;");
 
@@ -167,6 +169,9 @@ int main(int argc, char** argv) {
   for (const Crowd crowd :
        {Crowd{0, 0, rounds}, Crowd{15, 0, rounds}, Crowd{63, 0, rounds}, Crowd{255, 0, rounds},
         Crowd{999, 0, rounds}, Crowd{9999, 0, std::max(1, rounds / 5)}, Crowd{0, 63, rounds}}) {
+    if (only != 0 && only != crowd.sleeping + crowd.busy + 1) {
+      continue;
+    }
     Victim victim(folder.path(), crowd.sleeping, crowd.busy);
     const std::vector<std::string> pid = {"--pid", std::to_string(victim.pid)};
     Series idle, floor, apply, revert;

@@ -38,6 +38,9 @@ unwind::Registers dwarf_registers(const proc::GeneralRegisters& r) {
   return out;
 }
 
+constexpr size_t kBuffer = size_t{512} << 10;
+constexpr size_t kAtOnce = 256;  // that Memory::read_pieces reads with one call
+
 bool inside_any(const std::vector<LiveRange>& ranges, LiveAddr address) {
   return std::any_of(ranges.begin(), ranges.end(),
                      [&](LiveRange r) { return r.contains(address); });
@@ -53,7 +56,7 @@ void StackCheck::prepare() {
   std::sort(mappings_.begin(), mappings_.end(),
             [](const auto& a, const auto& b) { return a.range.start < b.range.start; });
   stacks_.reserve(1024);
-  stack_bytes_.reserve(size_t{4} << 20);
+  buffer_.resize(kBuffer);
 }
 
 void StackCheck::prepare_unwinding() {
@@ -77,24 +80,17 @@ void StackCheck::prepare_unwinding() {
   can_unwind_ = true;
 }
 
-std::optional<LiveRange> StackCheck::stack_mapping(LiveAddr sp) const {
+const proc::Mapping* StackCheck::stack_mapping(LiveAddr sp) const {
   auto it = std::upper_bound(mappings_.begin(), mappings_.end(), sp,
                              [](LiveAddr a, const auto& m) { return a < m.range.start; });
   if (it == mappings_.begin() || !(--it)->range.contains(sp) || !it->readable) {
-    return std::nullopt;
+    return nullptr;
   }
-  return it->range;
+  return &*it;
 }
 
-bool StackCheck::on_hook_stack(LiveAddr sp) const {
-  return std::any_of(mappings_.begin(), mappings_.end(), [&](const proc::Mapping& m) {
-    return m.range.contains(sp) && is_hook_stack_name(m.name);
-  });
-}
-
-bool StackCheck::read_stacks(const proc::Frozen& frozen) {
+void StackCheck::find_stacks(const proc::Frozen& frozen) {
   stacks_.clear();
-  size_t total = 0;
   bool maps_are_fresh = false;
   for (size_t i = 0; i < frozen.threads().size(); ++i) {
     const proc::StoppedThread& thread = frozen.threads()[i];
@@ -102,51 +98,89 @@ bool StackCheck::read_stacks(const proc::Frozen& frozen) {
       continue;
     }
     LiveAddr sp(align_down(thread.registers.rsp, 8));
-    auto mapping = stack_mapping(sp);
-    if (!mapping && !maps_are_fresh) {
+    const proc::Mapping* mapping = stack_mapping(sp);
+    if (mapping == nullptr && !maps_are_fresh) {
       prepare();  // a stack that grew, or a thread that was born after the maps were read
       maps_are_fresh = true;
       mapping = stack_mapping(sp);
     }
-    if (!mapping) {
+    if (mapping == nullptr) {
       inside_.push_back(
           {.tid = thread.tid,
            .at = LiveAddr(thread.registers.rip),
            .reason = fmt::format("its stack pointer {:#x} is in no mapping", sp.value),
            .registers = thread.registers});
-      continue;
-    }
-    if (on_hook_stack(sp)) {
+    } else if (is_hook_stack_name(mapping->name)) {
       inside_.push_back({thread.tid,
                          LiveAddr(thread.registers.rip),
                          {},
                          "it runs a hook of an interrupted run, its own stack is elsewhere"});
-      continue;
+    } else {
+      stacks_.push_back({i, {sp, mapping->range.end}});
     }
-    auto size = static_cast<size_t>(mapping->end - sp);
-    stacks_.push_back({i, sp, total, size});
-    total += size;
   }
-  stack_bytes_.resize(total);
+}
+
+// Nullopt: not all of it can be read.
+std::optional<bool> StackCheck::holds_hit(LiveRange stack) {
+  for (LiveAddr at = stack.start; at < stack.end; at += kBuffer) {
+    const ByteSpan part =
+        ByteSpan(buffer_).first(std::min<uint64_t>(kBuffer, static_cast<uint64_t>(stack.end - at)));
+    if (!process_.memory().try_read(at, part)) {
+      return std::nullopt;
+    }
+    if (!unwind::scan_words(part, ranges_).empty()) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// As many stacks at once as fit into the buffer, which stays in the processor's cache: one that holds
+// all stacks of 10,000 threads takes longer to fill than they do to be looked through.
+void StackCheck::scan_stacks(const proc::Frozen& frozen) {
   std::vector<proc::Memory::Piece> pieces;
-  pieces.reserve(stacks_.size());
-  for (const Stack& s : stacks_) {
-    pieces.push_back({s.at, ByteSpan(stack_bytes_).subspan(s.offset, s.size)});
+  pieces.reserve(kAtOnce);
+  for (size_t next = 0; next < stacks_.size();) {
+    const size_t first = next;
+    size_t used = 0;
+    pieces.clear();
+    for (; next < stacks_.size() && pieces.size() < kAtOnce; ++next) {
+      const LiveRange stack = stacks_[next].range;
+      if (stack.size() > kBuffer - used) {
+        break;
+      }
+      pieces.push_back({stack.start, ByteSpan(buffer_).subspan(used, stack.size())});
+      used += stack.size();
+    }
+    const bool together = !pieces.empty() && process_.memory().read_pieces(pieces);
+    if (pieces.empty()) {
+      ++next;  // one that does not fit at all
+    }
+    for (size_t i = first; i < next; ++i) {
+      const proc::StoppedThread& thread = frozen.threads()[stacks_[i].thread];
+      const auto hit = together ? !unwind::scan_words(pieces[i - first].out, ranges_).empty()
+                                : holds_hit(stacks_[i].range);
+      if (!hit) {
+        inside_.push_back({.tid = thread.tid,
+                           .at = stacks_[i].range.start,
+                           .reason = "its stack can't be read",
+                           .registers = thread.registers});
+      } else if (*hit || inside_any(ranges_, LiveAddr(thread.registers.rip))) {
+        hits_.push_back(thread);
+      }
+    }
   }
-  return process_.memory().read_pieces(pieces);
 }
 
 // In the part of its stack at and above `from`.
-bool StackCheck::is_hit_above(const proc::StoppedThread& thread, LiveAddr from) const {
+bool StackCheck::is_hit_above(const proc::StoppedThread& thread, LiveAddr from) {
   const LiveAddr sp(align_down(thread.registers.rsp, 8));
   return std::any_of(stacks_.begin(), stacks_.end(), [&](const Stack& s) {
-    if (s.at != sp || from < sp || s.size < static_cast<uint64_t>(from - sp)) {
-      return s.at == sp;  // it is on another stack by now
+    if (s.range.start != sp || from < sp || s.range.end < from) {
+      return s.range.start == sp;  // it is on another stack by now
     }
-    const auto skip = static_cast<size_t>(from - sp);
-    return !unwind::scan_words(ByteView(stack_bytes_).subspan(s.offset + skip, s.size - skip),
-                               ranges_)
-                .empty();
+    return holds_hit({from, s.range.end}).value_or(true);
   });
 }
 
@@ -191,30 +225,10 @@ void StackCheck::rehearse() {
 StackCheck::Answer StackCheck::look(const proc::Frozen& frozen) {
   inside_.clear();
   hits_.clear();
-  if (!read_stacks(frozen)) {
-    // One of them could not be read whole; find out which, one by one.
-    for (const Stack& s : stacks_) {
-      if (process_.memory().read_some(s.at, ByteSpan(stack_bytes_).subspan(s.offset, s.size)) !=
-          s.size) {
-        const proc::StoppedThread& thread = frozen.threads()[s.thread];
-        inside_.push_back({.tid = thread.tid,
-                           .at = s.at,
-                           .reason = "its stack can't be read",
-                           .registers = thread.registers});
-      }
-    }
-  }
-  for (const Stack& s : stacks_) {
-    const proc::StoppedThread& thread = frozen.threads()[s.thread];
-    LiveAddr pc(thread.registers.rip);
-    bool hit =
-        inside_any(ranges_, pc) ||
-        !unwind::scan_words(ByteView(stack_bytes_).subspan(s.offset, s.size), ranges_).empty();
-    if (!hit) {
-      continue;
-    }
-    hits_.push_back(thread);
-    if (can_unwind_) {
+  find_stacks(frozen);
+  scan_stacks(frozen);
+  if (can_unwind_) {
+    for (const proc::StoppedThread& thread : hits_) {
       unwind_thread(thread);
     }
   }

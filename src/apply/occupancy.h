@@ -46,15 +46,15 @@ class StackCheck {
 
  private:
   struct Stack {
-    size_t thread;
-    LiveAddr at;
-    size_t offset, size;  // in stack_bytes_
+    size_t thread;    // of Frozen::threads()
+    LiveRange range;  // what is alive of it
   };
-  bool read_stacks(const proc::Frozen& frozen);
-  bool on_hook_stack(LiveAddr sp) const;
-  std::optional<LiveRange> stack_mapping(LiveAddr sp) const;
+  void find_stacks(const proc::Frozen& frozen);
+  void scan_stacks(const proc::Frozen& frozen);
+  std::optional<bool> holds_hit(LiveRange stack);
+  const proc::Mapping* stack_mapping(LiveAddr sp) const;
   void unwind_thread(const proc::StoppedThread& thread);
-  bool is_hit_above(const proc::StoppedThread& thread, LiveAddr from) const;
+  bool is_hit_above(const proc::StoppedThread& thread, LiveAddr from);
 
   const proc::Process& process_;
   std::vector<LiveRange> ranges_;
@@ -62,7 +62,7 @@ class StackCheck {
   std::vector<unwind::CodeModule> modules_;
   std::shared_ptr<unwind::WalkedCode> walked_;
   std::vector<Stack> stacks_;
-  Bytes stack_bytes_;
+  Bytes buffer_;
   std::vector<Inside> inside_;
   std::vector<proc::StoppedThread> hits_;  // of the last look()
   bool can_unwind_ = false;

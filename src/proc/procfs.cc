@@ -62,12 +62,14 @@ std::optional<std::string> read_task_file(pid_t pid, pid_t tid, const char* name
     throw system_error("can't open", path, errno);
   }
   std::string out;
-  // maps hands out whole lines only, at most one buffer or one page at a time.
-  constexpr size_t kPiece = size_t{64} << 10;
+  // maps hands out whole lines only, at most one buffer or one page at a time. Most files are a few
+  // words, and there is one for each of 10,000 threads.
+  constexpr size_t kFirst = size_t{2} << 10, kPiece = size_t{64} << 10;
   for (;;) {
     size_t had = out.size();
-    out.resize(had + kPiece);
-    ssize_t n = ::read(fd.get(), out.data() + had, kPiece);
+    const size_t room = had == 0 ? kFirst : kPiece;
+    out.resize(had + room);
+    ssize_t n = ::read(fd.get(), out.data() + had, room);
     out.resize(had + static_cast<size_t>(std::max<ssize_t>(n, 0)));
     if (n == 0) {
       return out;

@@ -1,4 +1,5 @@
-// top -> descend (8 times) -> sem_wait: the only trace of top is a return address deep in the stack.
+// top -> descend (8 times) -> sem_wait: the only trace of top is a return address deep in the stack,
+// 800 KB above its end.
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <semaphore.h>
@@ -9,7 +10,7 @@ static sem_t up, enter, inside, leave, left;
 static volatile int result;
 
 __attribute__((noinline)) int descend(volatile int depth) {
-  char room[300];
+  char room[100000];
   memset(room, depth, sizeof room);
   if (depth == 0) {
     sem_post(&inside);
@@ -40,7 +41,10 @@ void start(void) {
   sem_init(&inside, 0, 0);
   sem_init(&leave, 0, 0);
   sem_init(&left, 0, 0);
-  pthread_create(&thread, NULL, work, NULL);
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, 4 << 20);
+  pthread_create(&thread, &attributes, work, NULL);
   pthread_setname_np(thread, "holder");
   sem_wait(&up);
 }
