@@ -37,9 +37,10 @@
  * The thread has a stack of its own here (256 KiB), its own thread-local variables and errno (which
  * is put back), all signals blocked, and the default floating-point modes. A hook that crashes, or
  * overruns its deadline, is ended where it is, the process lives on, and the patch is refused; what
- * the hook had locked stays locked. A hook can't exit, exec, fork or make a thread: that ends it as a
- * crash does. So does a sleep with an end (nanosleep, poll, a lock with a timeout) if all threads of the
- * program are in such a sleep themselves, which it would disturb. There are no hooks in a process with a seccomp filter.
+ * the hook had locked stays locked. A hook can't exit, exec, fork or make a thread: that ends it as
+ * a crash does. So does a sleep with an end (nanosleep, poll, a lock with a timeout) if all threads
+ * of the program are in such a sleep themselves, which it would disturb. There are no hooks in a
+ * process with a seccomp filter.
  */
 #ifndef QPATCH_HOOKS_H
 #define QPATCH_HOOKS_H

@@ -8,11 +8,11 @@
 //
 // The stacks of threads are left out, because the stack check judges them better: by their frames,
 // where here every stale word counts. glibc puts a thread's control block on top of its stack, and
-// the block says where that stack is; the main thread's is the kernel's [stack]. glibc keeps stacks of
+// the block says where that stack is (thread_stack.cc); the main thread's is the kernel's [stack]. glibc keeps stacks of
 // threads that ended, with their blocks and old words; nothing runs there, so they are left out in
 // the same way. Only the stack is left out and not the mapping, since the kernel joins neighbouring
 // anonymous mappings. A thread that runs on a stack inside other memory is itself a coroutine, and
-// that memory is looked at.
+// that memory is looked at; its own stack then holds a context, which the stack check looks for.
 //
 // The memory is read while the process runs, since it can be gigabytes and the pause may not be
 // longer for it. So it is looked at before the switch and once more after it: a context that was
@@ -29,6 +29,7 @@
 
 #include "apply/hooks.h"
 #include "apply/registries.h"
+#include "apply/thread_stack.h"
 #include "proc/procfs.h"
 
 namespace qp::apply {
@@ -76,31 +77,6 @@ ContextScan::ContextScan(const proc::Process& process, std::vector<LiveRange> ra
       proc::anonymous_memory(process).value_or(~uint64_t{0}) <= kSmall || makes_contexts(process);
 }
 
-// glibc's struct pthread begins with the control block; among its words are the address and the size
-// of the stack, one behind the other (glibc 2.36 nptl/descr.h: stackblock, stackblock_size, with the
-// guard; the place differs from version to version); musl's too (map_base, map_size). The block lies
-// in the last part of that stack.
-// Nullopt for the main thread, which has no such stack.
-std::optional<LiveRange> ContextScan::find_stack(LiveAddr control_block) const {
-  constexpr uint64_t kLargestBlock = 4096, kBehindBlock = uint64_t{64} << 10;
-  constexpr uint64_t kSmallestStack = uint64_t{16} << 10, kLargestStack = uint64_t{1} << 40;
-  Bytes block(kLargestBlock);
-  block.resize(process_.memory().read_some(control_block, block));
-  for (uint64_t at = 0; at + 16 <= block.size(); at += sizeof(uint64_t)) {
-    const LiveAddr start(load<uint64_t>(block, at));
-    const auto size = load<uint64_t>(block, at + sizeof(uint64_t));
-    if (start.value == 0 || start.value % kPageSize != 0 || size % kPageSize != 0 ||
-        size < kSmallestStack || size > kLargestStack) {
-      continue;
-    }
-    const LiveRange stack{start, start + size};
-    if (stack.contains(control_block) && stack.end <= control_block + kBehindBlock) {
-      return stack;
-    }
-  }
-  return std::nullopt;
-}
-
 bool ContextScan::is_inside(uint64_t word) const {
   const auto after =
       std::upper_bound(ranges_.begin(), ranges_.end(), word,
@@ -143,7 +119,7 @@ void ContextScan::look_in(const proc::Mapping& mapping, std::optional<uint64_t> 
           consider(at, std::rotr(word, 17) ^ *guard, true);
         }
         if (word == at.value && is_control_block(at)) {
-          if (const auto stack = find_stack(at)) {
+          if (const auto stack = find_thread_stack(process_.memory(), at)) {
             found.stacks.push_back(*stack);
           }
         }

@@ -32,6 +32,7 @@ class ContextScan {
   // Whether the process is looked at: its memory is small, or it makes contexts. Coroutines of a
   // large process that switches by other means are not found.
   bool is_wanted() const { return wanted_; }
+  const std::vector<LiveRange>& ranges() const { return ranges_; }
   // One of those that are there. Throws what reading a process throws.
   std::optional<SuspendedContext> look();
 
@@ -48,7 +49,6 @@ class ContextScan {
   void look_in(const proc::Mapping& mapping, std::optional<uint64_t> guard, Found& found);
   bool is_inside(uint64_t word) const;
   bool is_control_block(LiveAddr at) const;
-  std::optional<LiveRange> find_stack(LiveAddr control_block) const;
 
   const proc::Process& process_;
   std::vector<LiveRange> ranges_;

@@ -14,6 +14,12 @@
 // peer freezes 64 threads for 0.3 s. Maps are read just before the freeze; a stack pointer that
 // they don't explain makes us read them again.
 //
+// A thread can have more than one stack that counts. A signal handler on an alternate stack will return
+// to what it interrupted, wherever that was: the signal frame tells the stack pointer there, and that
+// stack is read too. And a thread whose stack pointer is outside of its own stack (a coroutine) has left
+// a context behind there, of which nobody tells where it is: every word counts, the old ones too, unless
+// the frames of the thread lead back to that stack.
+//
 // A thread that runs kernel code only (io_uring or vhost worker) has no user stack and is left out.
 // A thread whose stack pointer is in no writable mapping can't be checked: busy.
 
@@ -24,6 +30,7 @@
 #include <fmt/format.h>
 
 #include "apply/hooks.h"
+#include "apply/thread_stack.h"
 #include "match/symbol_map.h"
 #include "proc/waiting.h"
 
@@ -39,7 +46,8 @@ unwind::Registers dwarf_registers(const proc::GeneralRegisters& r) {
 }
 
 constexpr size_t kBuffer = size_t{512} << 10;
-constexpr size_t kAtOnce = 256;  // that Memory::read_pieces reads with one call
+constexpr size_t kSignalFrameWords = 4;  // by which one is known
+constexpr size_t kAtOnce = 256;          // that Memory::read_pieces reads with one call
 
 bool inside_any(const std::vector<LiveRange>& ranges, LiveAddr address) {
   return std::any_of(ranges.begin(), ranges.end(),
@@ -48,13 +56,18 @@ bool inside_any(const std::vector<LiveRange>& ranges, LiveAddr address) {
 
 }  // namespace
 
-StackCheck::StackCheck(const proc::Process& process, std::vector<LiveRange> ranges)
-    : process_(process), ranges_(std::move(ranges)) {}
+StackCheck::StackCheck(const proc::Process& process, std::vector<LiveRange> ranges,
+                       std::vector<LiveRange> for_contexts)
+    : process_(process),
+      ranges_(std::move(ranges)),
+      for_contexts_(std::move(for_contexts)),
+      pagemap_(process) {}
 
 void StackCheck::prepare() {
   mappings_ = process_.mappings();
   std::sort(mappings_.begin(), mappings_.end(),
             [](const auto& a, const auto& b) { return a.range.start < b.range.start; });
+  maps_are_fresh_ = false;
   stacks_.reserve(1024);
   buffer_.resize(kBuffer);
 }
@@ -89,21 +102,27 @@ const proc::Mapping* StackCheck::stack_mapping(LiveAddr sp) const {
   return &*it;
 }
 
+// While the process is frozen. Maps from before can be behind: a stack that grew, or a thread that was
+// born since.
+const proc::Mapping* StackCheck::find_stack_mapping(LiveAddr sp) {
+  const proc::Mapping* mapping = stack_mapping(sp);
+  if (mapping == nullptr && !maps_are_fresh_) {
+    prepare();
+    maps_are_fresh_ = true;
+    mapping = stack_mapping(sp);
+  }
+  return mapping;
+}
+
 void StackCheck::find_stacks(const proc::Frozen& frozen) {
   stacks_.clear();
-  bool maps_are_fresh = false;
   for (size_t i = 0; i < frozen.threads().size(); ++i) {
     const proc::StoppedThread& thread = frozen.threads()[i];
     if (thread.kernel_only) {
       continue;
     }
-    LiveAddr sp(align_down(thread.registers.rsp, 8));
-    const proc::Mapping* mapping = stack_mapping(sp);
-    if (mapping == nullptr && !maps_are_fresh) {
-      prepare();  // a stack that grew, or a thread that was born after the maps were read
-      maps_are_fresh = true;
-      mapping = stack_mapping(sp);
-    }
+    const LiveAddr sp(align_down(thread.registers.rsp, 8));
+    const proc::Mapping* mapping = find_stack_mapping(sp);
     if (mapping == nullptr) {
       inside_.push_back(
           {.tid = thread.tid,
@@ -116,28 +135,94 @@ void StackCheck::find_stacks(const proc::Frozen& frozen) {
                          {},
                          "it runs a hook of an interrupted run, its own stack is elsewhere"});
     } else {
-      stacks_.push_back({i, {sp, mapping->range.end}});
+      const LiveRange range = mapping->range;
+      stacks_.push_back({i, {sp, range.end}});
+      if (inside_any(ranges_, LiveAddr(thread.registers.rip))) {
+        note_hit(thread, stacks_.back(), std::nullopt);
+      }
+      add_left_stack(i, thread, range);
     }
   }
 }
 
-// Nullopt: not all of it can be read.
-std::optional<bool> StackCheck::holds_hit(LiveRange stack) {
-  for (LiveAddr at = stack.start; at < stack.end; at += kBuffer) {
+// `mapping`: of its stack pointer. A control block lies at the top of its thread's stack, so that most
+// threads are seen at once to be on their own.
+void StackCheck::add_left_stack(size_t index, const proc::StoppedThread& thread,
+                                LiveRange mapping) {
+  const LiveAddr sp(thread.registers.rsp), control_block(thread.registers.fs_base);
+  if (for_contexts_.empty() || (mapping.contains(control_block) && sp < control_block)) {
+    return;
+  }
+  const auto own = find_own_stack(process_, mappings_, thread);
+  if (!own || own->contains(sp)) {
+    return;
+  }
+  for (const LiveRange part : pagemap_.resident(*own)) {
+    stacks_.push_back({index, part, own});
+  }
+}
+
+// The stacks of those whom signals interrupted, from the signal frames in a stack.
+void StackCheck::add_interrupted(const proc::StoppedThread& thread, const Stack& stack,
+                                 ByteView part) {
+  constexpr size_t kMost = 4096;  // of a thread
+  for (const LiveAddr interrupted : unwind::interrupted_stacks(part)) {
+    const LiveAddr sp(align_down(interrupted.value, 8));
+    const auto has_it = [&](const Stack& s) {
+      return !s.left && s.thread == stack.thread && s.range.contains(sp);
+    };
+    if (has_it(stack) || std::any_of(stacks_.begin(), stacks_.end(), has_it)) {
+      continue;
+    }
+    const proc::Mapping* mapping = find_stack_mapping(sp);
+    if (mapping == nullptr) {
+      continue;  // a stale frame: nothing could return there
+    }
+    stacks_.push_back({stack.thread, {sp, mapping->range.end}});
+    const auto all = std::count_if(stacks_.begin(), stacks_.end(),
+                                   [&](const Stack& s) { return s.thread == stack.thread; });
+    if (static_cast<size_t>(all) > kMost) {
+      inside_.push_back({.tid = thread.tid,
+                         .at = LiveAddr(thread.registers.rip),
+                         .reason = "its stacks hold too many signal frames",
+                         .registers = thread.registers});
+      return;
+    }
+  }
+}
+
+// `word`: of the stack; nullopt: its program counter.
+void StackCheck::note_hit(const proc::StoppedThread& thread, const Stack& stack,
+                          std::optional<uint64_t> word) {
+  auto hit = std::find_if(hits_.begin(), hits_.end(),
+                          [&](const Hit& h) { return h.thread.tid == thread.tid; });
+  if (hit == hits_.end()) {
+    hit = hits_.insert(hits_.end(), {.thread = thread});
+  }
+  hit->on_live_stack |= !stack.left;
+  if (stack.left && word) {
+    hit->left = stack.left;
+    hit->word = *word;
+  }
+}
+
+// False: not all of it can be read. A signal frame is found also where two parts meet.
+bool StackCheck::read_by_parts(LiveRange stack, const std::function<void(ByteView)>& look) {
+  constexpr uint64_t kStep = kBuffer - kSignalFrameWords * sizeof(uint64_t);
+  for (LiveAddr at = stack.start; at < stack.end; at += kStep) {
     const ByteSpan part =
         ByteSpan(buffer_).first(std::min<uint64_t>(kBuffer, static_cast<uint64_t>(stack.end - at)));
     if (!process_.memory().try_read(at, part)) {
-      return std::nullopt;
+      return false;
     }
-    if (!unwind::scan_words(part, ranges_).empty()) {
-      return true;
-    }
+    look(part);
   }
-  return false;
+  return true;
 }
 
 // As many stacks at once as fit into the buffer, which stays in the processor's cache: one that holds
-// all stacks of 10,000 threads takes longer to fill than they do to be looked through.
+// all stacks of 10,000 threads takes longer to fill than they do to be looked through. Stacks are added
+// meanwhile.
 void StackCheck::scan_stacks(const proc::Frozen& frozen) {
   std::vector<proc::Memory::Piece> pieces;
   pieces.reserve(kAtOnce);
@@ -158,16 +243,24 @@ void StackCheck::scan_stacks(const proc::Frozen& frozen) {
       ++next;  // one that does not fit at all
     }
     for (size_t i = first; i < next; ++i) {
-      const proc::StoppedThread& thread = frozen.threads()[stacks_[i].thread];
-      const auto hit = together ? !unwind::scan_words(pieces[i - first].out, ranges_).empty()
-                                : holds_hit(stacks_[i].range);
-      if (!hit) {
+      const Stack stack = stacks_[i];
+      const proc::StoppedThread& thread = frozen.threads()[stack.thread];
+      const auto look = [&](ByteView part) {
+        const auto words = unwind::scan_words(part, stack.left ? for_contexts_ : ranges_);
+        if (!words.empty()) {
+          note_hit(thread, stack, load<uint64_t>(part, words.front()));
+        }
+        if (!stack.left) {
+          add_interrupted(thread, stack, part);
+        }
+      };
+      if (together) {
+        look(pieces[i - first].out);
+      } else if (!read_by_parts(stack.range, look)) {
         inside_.push_back({.tid = thread.tid,
-                           .at = stacks_[i].range.start,
+                           .at = stack.range.start,
                            .reason = "its stack can't be read",
                            .registers = thread.registers});
-      } else if (*hit || inside_any(ranges_, LiveAddr(thread.registers.rip))) {
-        hits_.push_back(thread);
       }
     }
   }
@@ -180,13 +273,20 @@ bool StackCheck::is_hit_above(const proc::StoppedThread& thread, LiveAddr from) 
     if (s.range.start != sp || from < sp || s.range.end < from) {
       return s.range.start == sp;  // it is on another stack by now
     }
-    return holds_hit({from, s.range.end}).value_or(true);
+    bool hit = false;
+    const bool whole = read_by_parts({from, s.range.end}, [&](ByteView part) {
+      hit |= !unwind::scan_words(part, ranges_).empty();
+    });
+    return hit || !whole;
   });
 }
 
-void StackCheck::unwind_thread(const proc::StoppedThread& thread) {
-  auto trace =
-      unwind::trace(dwarf_registers(thread.registers), process_.memory(), modules_, walked_.get());
+unwind::Trace StackCheck::unwind_thread(const proc::StoppedThread& thread) const {
+  return unwind::trace(dwarf_registers(thread.registers), process_.memory(), modules_,
+                       walked_.get());
+}
+
+void StackCheck::judge_frames(const proc::StoppedThread& thread, unwind::Trace trace) {
   Inside found{.tid = thread.tid, .registers = thread.registers};
   for (const unwind::Frame& f : trace.frames) {
     found.frames.push_back(f.pc);
@@ -214,10 +314,29 @@ void StackCheck::unwind_thread(const proc::StoppedThread& thread) {
   }
 }
 
+void StackCheck::judge(const Hit& hit) {
+  const unwind::Trace trace = unwind_thread(hit.thread);
+  // A handler on an alternate stack: the frames tell all about the stack that the thread has left.
+  const bool leads_back =
+      hit.left && trace.complete &&
+      std::any_of(trace.frames.begin(), trace.frames.end(),
+                  [&](const unwind::Frame& f) { return hit.left->contains(f.cfa); });
+  if (hit.on_live_stack || leads_back) {
+    judge_frames(hit.thread, trace);
+  }
+  if (hit.left && !leads_back) {
+    inside_.push_back({.tid = hit.thread.tid,
+                       .at = LiveAddr(hit.word) - 1,
+                       .reason = "it runs on another stack, and its own holds an address of the "
+                                 "function: a suspended context",
+                       .registers = hit.thread.registers});
+  }
+}
+
 void StackCheck::rehearse() {
-  std::vector<proc::StoppedThread> hits = std::move(hits_);
-  for (const proc::StoppedThread& thread : hits) {
-    unwind_thread(thread);
+  const std::vector<Hit> hits = std::move(hits_);
+  for (const Hit& hit : hits) {
+    unwind_thread(hit.thread);
   }
   inside_.clear();
 }
@@ -228,8 +347,8 @@ StackCheck::Answer StackCheck::look(const proc::Frozen& frozen) {
   find_stacks(frozen);
   scan_stacks(frozen);
   if (can_unwind_) {
-    for (const proc::StoppedThread& thread : hits_) {
-      unwind_thread(thread);
+    for (const Hit& hit : hits_) {
+      judge(hit);
     }
   }
   if (!can_unwind_ && !hits_.empty()) {

@@ -1,6 +1,8 @@
 // A conservative scan for pointers into an image, for P9: any aligned word whose value lies in the
 // image counts as a pointer. The dead part of a stack (below the red zone of its thread's stack
 // pointer) is left out: it is full of old return addresses, and is never read before it is written.
+// That holds for a thread's own stack (thread_stack.cc). Where a thread runs a coroutine, the memory
+// below can be the stacks of others, which are suspended.
 //
 // Only resident pages are read; reading others would make them resident.
 
@@ -10,13 +12,15 @@
 
 #include <fmt/format.h>
 
+#include "apply/thread_stack.h"
 #include "unwind/unwind.h"
 
 namespace qp::apply {
 namespace {
 
 constexpr uint64_t kRedZone = 128;  // psABI 3.2.2
-// Even asking which pages of a larger mapping are resident takes too long for a frozen process.
+// Where the kernel can't skip what is not there (proc/pagemap.cc), even asking which pages of a larger
+// mapping are resident takes too long for a frozen process.
 constexpr uint64_t kLargestMapping = uint64_t{1} << 30;
 
 bool is_in(const std::vector<LiveRange>& images, LiveAddr address) {
@@ -35,20 +39,38 @@ bool register_holds(const proc::StoppedThread& thread, const std::vector<LiveRan
   return false;
 }
 
-// The part of `mapping` that is alive: all of it, or from the lowest live stack pointer in it.
-LiveRange live_part(const proc::Mapping& mapping, const proc::Frozen& frozen) {
-  LiveAddr lowest = mapping.range.end;
+// What lies below the stack pointers of threads on their own stacks, ascending.
+std::vector<LiveRange> dead_parts(const proc::Process& process,
+                                  const std::vector<proc::Mapping>& mappings,
+                                  const proc::Frozen& frozen) {
+  std::vector<LiveRange> out;
   for (const proc::StoppedThread& t : frozen.threads()) {
-    LiveAddr sp(t.registers.rsp);
-    if (!t.kernel_only && mapping.range.contains(sp)) {
-      lowest = std::min(lowest, sp);
+    const LiveAddr sp(t.registers.rsp);
+    const auto own = t.kernel_only ? std::nullopt : find_own_stack(process, mappings, t);
+    const LiveAddr end(align_down(sp.value - kRedZone, 8));
+    if (own && own->contains(sp) && own->start < end) {
+      out.push_back({own->start, end});
     }
   }
-  if (lowest == mapping.range.end) {
-    return mapping.range;
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+std::vector<LiveRange> live_parts(LiveRange range, const std::vector<LiveRange>& dead) {
+  std::vector<LiveRange> out;
+  for (const LiveRange part : dead) {
+    if (!part.overlaps(range)) {
+      continue;
+    }
+    if (range.start < part.start) {
+      out.push_back({range.start, part.start});
+    }
+    range.start = std::min(std::max(range.start, part.end), range.end);
   }
-  LiveAddr start(align_down(lowest.value - kRedZone, 8));
-  return {std::max(start, mapping.range.start), mapping.range.end};
+  if (range.start < range.end) {
+    out.push_back(range);
+  }
+  return out;
 }
 
 }  // namespace
@@ -75,18 +97,22 @@ std::string ReachScan::look(const proc::Frozen& frozen) {
   }
   std::vector<LiveRange> ranges;
   uint64_t total = 0;
-  for (const proc::Mapping& m : process_.mappings()) {
+  const std::vector<proc::Mapping> mappings = process_.mappings();
+  const std::vector<LiveRange> dead = dead_parts(process_, mappings, frozen);
+  for (const proc::Mapping& m : mappings) {
     const bool in_image = std::any_of(images_.begin(), images_.end(),
                                       [&](LiveRange image) { return m.range.overlaps(image); });
     if (!m.writable || in_image) {
       continue;
     }
-    if (m.range.size() > kLargestMapping) {
+    if (m.range.size() > kLargestMapping && !pagemap_.skips_absent()) {
       return "the process has large mappings that could refer to it";
     }
-    for (LiveRange r : pagemap_.resident(live_part(m, frozen))) {
-      total += r.size();
-      ranges.push_back(r);
+    for (const LiveRange part : live_parts(m.range, dead)) {
+      for (LiveRange r : pagemap_.resident(part)) {
+        total += r.size();
+        ranges.push_back(r);
+      }
     }
     if (total > limit_) {
       return too_much();

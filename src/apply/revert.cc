@@ -197,7 +197,8 @@ std::vector<BusyThread> stacks(pid_t pid, const std::vector<NamedCode>& code) {
   for (const NamedCode& c : code) {
     ranges.push_back(c.range);
   }
-  StackCheck check(process, normalise(std::move(ranges)));
+  ranges = normalise(std::move(ranges));
+  StackCheck check(process, ranges, ranges);
   check.prepare_unwinding();
   check.prepare();
   proc::Frozen frozen = proc::Frozen::freeze(process);

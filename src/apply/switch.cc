@@ -89,7 +89,8 @@ Switched try_until_deadline(const proc::Process& process, const Closed& closed,
   auto deadline = Clock::now() + options.timeout;
   const auto patience = std::min(deadline, Clock::now() + kForPartialCalls);
   Clock::duration wait = kFirstWait;
-  StackCheck check(process, closed.ranges);
+  StackCheck check(process, closed.ranges,
+                   contexts != nullptr ? contexts->ranges() : std::vector<LiveRange>());
   proc::PeerSearch peers(process.pid());
   for (;;) {
     std::optional<SuspendedContext> context;

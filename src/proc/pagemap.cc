@@ -76,6 +76,7 @@ Pagemap::Pagemap(const Process& process) {
   try {
     const pid_t tid = find_live_task(process.pid()).value_or(process.pid());
     file_ = open_file(fmt::format("/proc/{}/task/{}/pagemap", process.pid(), tid), O_RDONLY);
+    skips_absent_ = scan_pages(file_.get(), {LiveAddr(0), LiveAddr(kPageSize)}).has_value();
   } catch (const Error&) {
     // resident() says so
   }

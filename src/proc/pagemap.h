@@ -16,8 +16,12 @@ class Pagemap {
   // kernel does not tell.
   std::vector<LiveRange> resident(LiveRange range) const;
 
+  // However large a range is, asking costs only what is there of it.
+  bool skips_absent() const { return skips_absent_; }
+
  private:
   Fd file_;
+  bool skips_absent_ = false;
 };
 
 // Bytes that the process holds apart from files: what it can have written pointers to. Nullopt if

@@ -66,4 +66,18 @@ std::vector<size_t> scan_words(ByteView stack, const std::vector<LiveRange>& ran
   return hits;
 }
 
+// The kernel's signal frame (Linux arch/x86/include/uapi/asm/sigcontext.h) holds rsp, rip, the flags
+// and then cs, gs, fs and ss in a word each of 16 bits: 0x33, 0, 0 and 0x2b for all 64-bit code.
+std::vector<LiveAddr> interrupted_stacks(ByteView stack) {
+  constexpr uint64_t kSegments = 0x002b'0000'0000'0033;
+  constexpr size_t kBehindStackPointer = 3;
+  std::vector<LiveAddr> out;
+  for (size_t i = kBehindStackPointer; i < stack.size() / kWord; ++i) {
+    if (word_at(stack, i) == kSegments) {
+      out.emplace_back(word_at(stack, i - kBehindStackPointer));
+    }
+  }
+  return out;
+}
+
 }  // namespace qp::unwind

@@ -61,4 +61,8 @@ Trace trace(const Registers& registers, const MemoryReader& memory,
 // the function's last instruction points just behind it. No false negatives; microseconds.
 std::vector<size_t> scan_words(ByteView stack, const std::vector<LiveRange>& ranges);
 
+// The stack pointers of those whom a signal interrupted, from the signal frames in `stack`; stale ones
+// too. A handler can run on another stack than the code that it interrupted.
+std::vector<LiveAddr> interrupted_stacks(ByteView stack);
+
 }  // namespace qp::unwind

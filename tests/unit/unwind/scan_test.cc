@@ -93,5 +93,16 @@ TEST(Scan, AgreesWithANaiveLoop) {
   EXPECT_GT(hits, 500U);
 }
 
+// Claim: signal frames are found by what the kernel writes into all of them; the stack pointer is three
+// words before that; a frame that is cut off is none.
+TEST(Scan, InterruptedStacks) {
+  constexpr uint64_t kSegments = 0x002b'0000'0000'0033, kSp = 0x7ffd'1230, kPc = 0x40'1000;
+  EXPECT_EQ(interrupted_stacks(stack_of(
+                {1, kSp, kPc, 0x246, kSegments, 2, kSp + 8, kPc, 0x246, kSegments, kSegments + 1})),
+            (std::vector<LiveAddr>{LiveAddr(kSp), LiveAddr(kSp + 8)}));
+  EXPECT_TRUE(interrupted_stacks(stack_of({kPc, 0x246, kSegments})).empty());
+  EXPECT_TRUE(interrupted_stacks({}).empty());
+}
+
 }  // namespace
 }  // namespace qp::unwind
