@@ -8,7 +8,7 @@
 // Freezing is inherited: cgroup.events and freezer.state tell the effective state, whichever
 // ancestor was frozen (Linux Documentation/admin-guide/cgroup-v2.rst, "cgroup.freeze";
 // cgroup-v1/freezer-subsystem.rst). A hierarchy that is not mounted here, or another part of it
-// only, tells nothing; then the deadlines of borrow.cc and freeze.cc have the last word.
+// only, tells nothing; then the deadlines of borrow.cc and seized.cc have the last word.
 
 #include "proc/cgroup.h"
 

@@ -25,6 +25,7 @@ struct StoppedThread {
 
 struct FunctionCall;
 struct CallEnd;
+struct Seized;
 
 // All threads stand still while this lives. Seized with PTRACE_SEIZE, stopped with
 // PTRACE_INTERRUPT; threads born meanwhile are caught by PTRACE_O_TRACECLONE and by looking again
@@ -55,7 +56,6 @@ class Frozen {
 
  private:
   Frozen() = default;
-  struct Seized;
   std::unique_ptr<Seized> seized_;
   std::vector<StoppedThread> threads_;
   std::chrono::nanoseconds pause_{};

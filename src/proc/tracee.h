@@ -30,7 +30,7 @@ struct Stop {
   enum class Kind {
     None,      // deadline passed
     Gone,      // exited or killed, and told us
-    Vanished,  // is a dead leader, or exec gave its thread another number: see freeze.cc
+    Vanished,  // is a dead leader, or exec gave its thread another number: see seized.cc
     Exiting,   // on its way out in the kernel; never runs user code again
     Event,     // PTRACE_EVENT_STOP after an interrupt, or a new thread's first stop
     Group,     // PTRACE_EVENT_STOP of a process that was stopped (SIGSTOP …)
