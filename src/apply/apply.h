@@ -61,6 +61,12 @@ enum class Verdict {
   Gone,
 };
 
+// What an interrupted run had left of a patch, and is undone.
+struct Undone {
+  std::string patch_id;
+  size_t writes = 0;
+};
+
 struct Outcome {
   pid_t pid = 0;
   std::string program;
@@ -75,6 +81,7 @@ struct Outcome {
       failed_hooks;                // of hooks behind the switch; Patched or Reverted all the same
   std::vector<BusyThread> busy;    // Busy
   std::vector<std::string> notes;  // "image kept mapped: …"
+  std::vector<Undone> undone;      // Recovered; can be none, where no image was left
 };
 
 // Findings end in the Outcome; failures are thrown (Error). Every one is all or nothing. apply and

@@ -38,6 +38,7 @@
 #include "apply/switch.h"
 #include "apply/undo.h"
 #include "base/error.h"
+#include "elf/file.h"
 #include "proc/borrow.h"
 #include "proc/remote_file.h"
 
@@ -53,7 +54,14 @@ bool is_blank(const proc::Process& process, const FoundRegistry& found) {
           std::all_of(header.begin(), header.end(), [](std::byte b) { return b == std::byte{0}; }));
 }
 
-// e9 rel32 with a target in `image`, anywhere in the code of a module.
+// Data, or the middle of other instructions, can look like such a jump.
+bool is_of_file(const proc::Module& module, LiveAddr at, ByteView code) {
+  Bytes original(code.size());
+  return module.file && elf::FileReader(*module.file).try_read(module.bias(at), original) &&
+         std::equal(code.begin(), code.end(), original.begin());
+}
+
+// e9 rel32 with a target in `image`, anywhere in the code of a module, that its file does not have.
 std::optional<LiveAddr> find_jump_into(const proc::Process& process, LiveRange image) {
   constexpr uint64_t kJump = 5, kChunk = uint64_t{1} << 20;
   // A sparse file can be mapped as terabytes of code.
@@ -74,7 +82,8 @@ std::optional<LiveAddr> find_jump_into(const proc::Process& process, LiveRange i
         for (size_t i = 0; i + kJump <= code.size(); ++i) {
           auto distance = code[i] == std::byte{0xe9} ? load<int32_t>(code, i + 1) : 0;
           LiveAddr to = at + i + kJump + static_cast<uint64_t>(static_cast<int64_t>(distance));
-          if (code[i] == std::byte{0xe9} && image.contains(to)) {
+          if (code[i] == std::byte{0xe9} && image.contains(to) &&
+              !is_of_file(module, at + i, ByteView(code).subspan(i, kJump))) {
             return at + i;
           }
         }
@@ -124,6 +133,7 @@ struct Undo {
 void perform(const proc::Process& process, const Undo& undo, const Options& options,
              Outcome& outcome) {
   outcome.functions += undo.writes.size();
+  const Undone undone{outcome.patch_id, undo.writes.size()};
   std::vector<LiveRange> closed = undo.closed;
   closed.insert(closed.end(), undo.images.begin(), undo.images.end());
   Switched switched =
@@ -133,6 +143,7 @@ void perform(const proc::Process& process, const Undo& undo, const Options& opti
   switch (switched) {
     case Switched::Done:
       outcome.verdict = Verdict::Recovered;
+      outcome.undone.push_back(undone);
       release_images(process, undo.images, undo.may_escape, outcome);
       break;
     case Switched::Busy:
@@ -331,6 +342,11 @@ std::string find_interrupted(const proc::Process& process) {
       add(found.named_id, "an image without a registry");
     }
   }
+  const std::vector<proc::Mapping> mappings = process.mappings();
+  if (std::any_of(mappings.begin(), mappings.end(),
+                  [](const proc::Mapping& m) { return is_hook_stack_name(m.name); })) {
+    out += out.empty() ? "a stack of hooks" : " and a stack of hooks";
+  }
   if (out.empty() && !open_images(process).empty()) {
     out = "an open image";
   }
@@ -402,9 +418,12 @@ bool recover_first(const proc::Process& process, const std::string& patch_id,
   outcome.notes.push_back(
       fmt::format("what an interrupted run had left was undone first: {}", left));
   outcome.notes.insert(outcome.notes.end(), undone.notes.begin(), undone.notes.end());
-  if (undone.patch_id == patch_id) {
-    outcome.verdict = Verdict::Recovered;
-    outcome.functions = undone.functions;
+  size_t writes = 0;
+  for (const Undone& u : undone.undone) {
+    if (u.patch_id == patch_id) {
+      outcome.verdict = Verdict::Recovered;
+      outcome.functions = writes += u.writes;
+    }
   }
   return true;
 }

@@ -125,8 +125,12 @@ Switched try_until_deadline(const proc::Process& process, const Closed& closed,
       return Switched::Gone;
     }
     fault_point("switch.frozen");
-    if (peers.find()) {  // made since; it runs on
+    if (auto peer = peers.find()) {  // made since; it runs on
       frozen.thaw();
+      outcome.attempts += 1;
+      if (Clock::now() >= deadline) {
+        refuse_peer(process.pid(), *peer);
+      }
       continue;
     }
     StackCheck::Answer answer = check.look(frozen);

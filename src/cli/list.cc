@@ -135,6 +135,10 @@ ExitCode list_processes(const Arguments& args) {
     try {
       proc::Process process = proc::Process::open(pid);
       std::vector<apply::Applied> patches = apply::list(process);
+      if (!process.same_program()) {  // what was read by its number can be anybody's
+        throw Error("no-process", "looking at", fmt::format("process {}", pid),
+                    "it ended meanwhile");
+      }
       for (const apply::Applied& a : patches) {
         code = a.intact ? code : ExitCode::NeedsRecover;
       }

@@ -7,6 +7,10 @@
 // memory of the next program. So the first is the fast way, and the second has the last word about
 // where a gap is and whether there is something to write to.
 //
+// A number is given to somebody else when its owner is gone. That of the leader stays the process's as
+// long as the process lives, so what was read by it counts if the address space is still in use
+// afterwards. A thread's number says nothing of the kind: where the leader is dead, only mem is read.
+//
 // Writing: text is r-x, which process_vm_writev honours and /proc/PID/mem overrides, by breaking
 // the page off the file (copy on write) as a debugger's breakpoint does. Newer kernels can demand
 // that the writer is the attached tracer (proc_mem.force_override=ptrace, Linux v6.12), so the
@@ -68,15 +72,18 @@ void poke(pid_t pid, LiveAddr at, ByteView bytes) {
 
 }  // namespace
 
-Memory::Memory(pid_t pid) : pid_(find_live_task(pid).value_or(pid)) {
+Memory::Memory(pid_t pid) : pid_(find_live_task(pid).value_or(pid)), by_number_(pid_ == pid) {
   mem_ = open_file(fmt::format("/proc/{}/task/{}/mem", pid, pid_), O_RDWR);
 }
 
 size_t Memory::read_some(LiveAddr at, ByteSpan out) const {
   iovec local{out.data(), out.size()};
   iovec remote{std::bit_cast<void*>(at.value), out.size()};
-  ssize_t first = ::process_vm_readv(pid_, &local, 1, &remote, 1, 0);
+  const ssize_t first = by_number_ ? ::process_vm_readv(pid_, &local, 1, &remote, 1, 0) : 0;
   size_t done = static_cast<size_t>(std::max<ssize_t>(first, 0));
+  if (done != 0 && gone()) {
+    return 0;
+  }
   while (done < out.size()) {
     ssize_t n = ::pread(mem_.get(), out.data() + done, out.size() - done,
                         static_cast<off_t>(at.value + done));
@@ -105,8 +112,9 @@ bool Memory::read_pieces(const std::vector<Piece>& pieces) const {
       remote[i] = {std::bit_cast<void*>(p.at.value), p.out.size()};
       want += p.out.size();
     }
-    ssize_t got = ::process_vm_readv(pid_, local.data(), count, remote.data(), count, 0);
-    if (got >= 0 && static_cast<size_t>(got) == want) {
+    const ssize_t got =
+        by_number_ ? ::process_vm_readv(pid_, local.data(), count, remote.data(), count, 0) : -1;
+    if (got >= 0 && static_cast<size_t>(got) == want && !gone()) {
       continue;
     }
     for (size_t i = 0; i < count; ++i) {

@@ -44,6 +44,7 @@ class Memory final : public MemoryReader {
 
  private:
   pid_t pid_;
+  bool by_number_;
   Fd mem_;
 };
 

@@ -173,6 +173,18 @@ TEST_P(NextCommand, recovers_from_death) {
   expect_untouched(before);
 }
 
+class OwnJumps : public Fault {};
+
+// Claim: bytes of the program's own that look like jumps into an image without a registry are none of
+// ours: the image goes.
+TEST_P(OwnJumps, do_not_keep_an_image) {
+  ASSERT_FALSE(HasFailure());
+  const Snapshot before = snapshot();
+  killed_at("stage.mapped", "apply", patch_);
+  EXPECT_TRUE(names(must("recover", "").both(), "recovered"));
+  expect_untouched(before);
+}
+
 class KeptImage : public Fault {};
 
 // Claim: an image that a revert kept, since something may hold an address of it, stays when a run that
@@ -215,7 +227,13 @@ TEST_P(Fault, after_the_switch_leaves_the_patch_applied) {
     killed_at(point, "apply", patch_);
     if (takes("hook.entered")) {  // one hook was still to come, and the stack of all is left
       EXPECT_EQ(victim().ask(what().probes.front().ask), "254");
-      EXPECT_TRUE(names(must("recover", "").both(), "recovered"));
+      const CommandResult next =
+          point == kAfterApply[0] ? must("recover", "") : must("apply", patch_);
+      EXPECT_TRUE(names(next.both(), point == kAfterApply[0] ? "recovered" : "undone"))
+          << next.both();
+      for (const MappedRange& m : snapshot().mappings) {
+        EXPECT_EQ(m.name.find("memfd:qpatch-"), std::string::npos) << m.name;
+      }
       EXPECT_EQ(victim().ask(what().probes.front().ask), "254") << "the patch stays";
       end_victim();  // its hooks of revert would miss what that hook does
       start_victim();
@@ -335,6 +353,8 @@ INSTANTIATE_TEST_SUITE_P(Case, Outside,
                          instance_name);
 INSTANTIATE_TEST_SUITE_P(Hooks, NextCommand,
                          testing::Values(scenario(QP_CASES, "hooks_of_all_kinds").front()),
+                         instance_name);
+INSTANTIATE_TEST_SUITE_P(Scenario, OwnJumps, testing::ValuesIn(scenario(QP_SCENARIOS, "own_jumps")),
                          instance_name);
 INSTANTIATE_TEST_SUITE_P(Case, KeptImage,
                          testing::Values(scenario(QP_CASES, "new_function_table").front()),

@@ -1,6 +1,9 @@
 // More than one patch in a process. Each has its own image and its own record; none may disturb the
 // other, and where they meet in one function the answer must be one that somebody asked for.
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "harness/live_case.h"
@@ -25,6 +28,14 @@ class Stacked : public LiveCase {
     }
     ADD_FAILURE() << "no patch of " << function << " is listed";
     return "none";
+  }
+
+  // As a run leaves it that died meanwhile; the registry begins the writable part of an image.
+  void set_committing(uint64_t registry) {
+    const std::string path = "/proc/" + std::to_string(victim().pid()) + "/mem";
+    const int memory = open(path.c_str(), O_RDWR | O_CLOEXEC);
+    EXPECT_EQ(pwrite(memory, "\2\0\0", 4, static_cast<off_t>(registry + 12)), 4);
+    close(memory);
   }
 
   std::string first_, second_;
@@ -55,6 +66,30 @@ TEST_P(TwoPatches, come_out_in_either_order) {
   }
   EXPECT_TRUE(listed().empty());
   expect_untouched(before, reverted.both());
+  EXPECT_EQ(victim().finish(), 0);
+}
+
+// Claim: where two patches were half done, a revert of either undoes both, and says that it is recovered.
+TEST_P(TwoPatches, that_are_half_done_are_undone_by_a_revert_of_either) {
+  make_two();
+  ASSERT_FALSE(HasFailure());
+  const Snapshot before = snapshot();
+  for (const char* function : {"first", "second"}) {
+    must("apply", first_);
+    must("apply", second_);
+    const std::string id = id_of(function);
+    for (const MappedRange& m : snapshot().mappings) {
+      if (m.name.find("/qpatch-") != std::string::npos && m.rights.starts_with("rw")) {
+        set_committing(m.start);
+      }
+    }
+    const CommandResult reverted = must("revert", id);
+    EXPECT_TRUE(names(reverted.out, "recovered")) << reverted.both();
+    EXPECT_EQ(answers(), "11 21");
+    EXPECT_TRUE(listed().empty());
+    expect_untouched(before, reverted.both());
+    ASSERT_FALSE(HasFailure());
+  }
   EXPECT_EQ(victim().finish(), 0);
 }
 

@@ -137,6 +137,11 @@ TEST(Process, NumberOfAnother) {
   // The stranger has our stack at the same place.
   EXPECT_THROW(process.memory().write(LiveAddr(reinterpret_cast<uint64_t>(&number)), as_bytes("x")),
                Error);
+  uint64_t word = 0;  // nor is anything of the stranger's read
+  const ByteSpan bytes = std::as_writable_bytes(std::span(&word, 1));
+  const LiveAddr at(reinterpret_cast<uint64_t>(&number));
+  EXPECT_EQ(process.memory().read_some(at, bytes), 0u);
+  EXPECT_FALSE(process.memory().read_pieces({{at, bytes}}));
   EXPECT_TRUE(Process::open(other).alive());
   until([&] { return test::sleeps(other, other); }, "it sleeps on");
   EXPECT_EQ(test::tracer_of(other, other), 0);
