@@ -334,6 +334,86 @@ TEST_P(Outside, death_of_the_process_at_any_step_is_no_failure) {
   }
 }
 
+class Threads : public Fault {
+ protected:
+  size_t count_threads() {
+    const auto tasks = std::filesystem::directory_iterator(this->tasks());
+    return static_cast<size_t>(std::distance(begin(tasks), end(tasks)));
+  }
+  std::string tasks() { return "/proc/" + std::to_string(victim().pid()) + "/task"; }
+  void await_threads(size_t count) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    while (count_threads() != count && std::chrono::steady_clock::now() < deadline) {
+    }
+    EXPECT_EQ(count_threads(), count);
+  }
+  bool stands_still() {
+    for (const auto& task : std::filesystem::directory_iterator(tasks())) {
+      const std::string stat = read_text(task.path() / "stat");
+      const size_t end = stat.rfind(") ");
+      if (end == std::string::npos || stat[end + 2] != 't') {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  // While qpatch stands at `point` the signal makes a thread, or ends one: there and then, or, where
+  // everything stands still, as soon as it runs again.
+  void do_while(const std::string& verb, const std::string& which, std::string_view point,
+                int signal) {
+    const size_t count = signal == SIGUSR1 ? count_threads() + 1 : count_threads() - 1;
+    StoppedCommand command(std::string(point), [&] { return on_victim(verb, which); });
+    ASSERT_TRUE(command.is_stopped()) << point;
+    kill(victim().pid(), signal);
+    while (count_threads() != count && !stands_still()) {
+    }
+    const CommandResult result = command.go_on();
+    EXPECT_EQ(result.exit_code, 0) << result.both();
+    await_threads(count);
+    for (const auto& task : std::filesystem::directory_iterator(tasks())) {
+      const std::string status = read_text(task.path() / "status");
+      EXPECT_TRUE(status.empty() || status.find("TracerPid:\t0\n") != std::string::npos) << status;
+    }
+  }
+};
+
+// Claim: a thread that is born, or ends, at any step of apply or revert is in the new code, or in the old,
+// like all others, and nothing is left.
+TEST_P(Threads, come_and_go_at_any_step) {
+  ASSERT_FALSE(HasFailure());
+  await_threads(3);
+  const Snapshot before = snapshot();
+  for (std::string_view point : all_fault_points()) {
+    SCOPED_TRACE(point);
+    if (!takes(point)) {
+      continue;
+    }
+    const bool reverting = point.starts_with("revert.");
+    for (const int signal : {SIGUSR1, SIGUSR2}) {
+      if (reverting) {
+        must("apply", patch_);
+      } else {
+        do_while("apply", patch_, point, signal);
+      }
+      EXPECT_EQ(victim().ask("value"), "7");
+      const std::string id = only_listed().id;
+      if (reverting) {
+        do_while("revert", id, point, signal);
+      } else {
+        must("revert", id);
+      }
+      EXPECT_EQ(victim().ask("value"), "6");
+      EXPECT_EQ(victim().ask("wrong"), "0");
+      const Snapshot after = snapshot();
+      EXPECT_TRUE(after.text == before.text) << "its code is not what it was";
+      EXPECT_TRUE(after.files == before.files) << "its open files are not what they were";
+      ASSERT_FALSE(HasFailure());
+    }
+  }
+  EXPECT_EQ(victim().finish(), 0);
+}
+
 // A detour of two parts; and another libc, with its own way home.
 std::vector<Instance> with_musl() {
   std::vector<Instance> out;
@@ -353,6 +433,9 @@ INSTANTIATE_TEST_SUITE_P(Case, Outside,
                          instance_name);
 INSTANTIATE_TEST_SUITE_P(Hooks, NextCommand,
                          testing::Values(scenario(QP_CASES, "hooks_of_all_kinds").front()),
+                         instance_name);
+INSTANTIATE_TEST_SUITE_P(Scenario, Threads,
+                         testing::ValuesIn(scenario(QP_SCENARIOS, "threads_come_and_go")),
                          instance_name);
 INSTANTIATE_TEST_SUITE_P(Scenario, OwnJumps, testing::ValuesIn(scenario(QP_SCENARIOS, "own_jumps")),
                          instance_name);
