@@ -14,6 +14,7 @@
 
 #include "apply/alone.h"
 #include "apply/apply.h"
+#include "apply/conclude.h"
 #include "apply/endless.h"
 #include "apply/hooks.h"
 #include "apply/lock.h"
@@ -281,15 +282,8 @@ Outcome with_plan(pid_t pid, const format::PatchFile& patch, const Options& opti
       work(*process, *plan, outcome);
       note_endless(patch, outcome);
     }
-  } catch (const Refused& r) {
-    // What was read by number counts only if the process still has it.
-    outcome.verdict = !process || process->same_program() ? Verdict::Unpatchable : Verdict::Gone;
-    outcome.refusals = r.findings();
-  } catch (const Error&) {
-    if (!process || process->same_program()) {
-      throw;
-    }
-    outcome.verdict = Verdict::Gone;
+  } catch (const std::exception&) {
+    conclude(process, outcome);
   }
   return outcome;
 }

@@ -32,6 +32,7 @@
 #include <fmt/format.h>
 
 #include "apply/alone.h"
+#include "apply/conclude.h"
 #include "apply/hooks.h"
 #include "apply/lock.h"
 #include "apply/plan.h"
@@ -437,14 +438,8 @@ Outcome recover(pid_t pid, const Options& options) {
     process = proc::Process::open(pid);
     ProcessLock lock(*process, options.timeout);
     undo_all(*process, options, true, outcome);
-  } catch (const Refused& r) {
-    outcome.verdict = Verdict::Unpatchable;
-    outcome.refusals = r.findings();
-  } catch (const Error&) {
-    if (!process || process->same_program()) {
-      throw;
-    }
-    outcome.verdict = Verdict::Gone;
+  } catch (const std::exception&) {
+    conclude(process, outcome);
   }
   return outcome;
 }

@@ -10,6 +10,7 @@
 
 #include "apply/alone.h"
 #include "apply/apply.h"
+#include "apply/conclude.h"
 #include "apply/hooks.h"
 #include "apply/lock.h"
 #include "apply/plan.h"
@@ -135,15 +136,8 @@ Outcome revert(pid_t pid, const std::string& patch_id, const Options& options) {
     if (recover_first(*process, patch_id, options, outcome)) {
       revert_in(*process, patch_id, options, outcome);
     }
-  } catch (const Refused& r) {
-    bool absent = r.findings().front().id == "not-applied";
-    outcome.verdict = absent ? Verdict::NotApplied : Verdict::Unpatchable;
-    outcome.refusals = r.findings();
-  } catch (const Error&) {
-    if (!process || process->same_program()) {
-      throw;
-    }
-    outcome.verdict = Verdict::Gone;
+  } catch (const std::exception&) {
+    conclude(process, outcome);
   }
   return outcome;
 }
