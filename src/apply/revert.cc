@@ -201,6 +201,16 @@ std::vector<BusyThread> stacks(pid_t pid, const std::vector<NamedCode>& code) {
   }
   check.look(frozen);
   frozen.thaw();
+  if (!check.inside().empty()) {  // once more with what it takes time to find out
+    check.rehearse();
+    check.prepare();
+    proc::Frozen again = proc::Frozen::freeze(process);
+    if (again.gone()) {
+      return {};
+    }
+    check.look(again);
+    again.thaw();
+  }
   return describe(process, check.inside(), process.modules(), code);
 }
 

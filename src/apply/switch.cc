@@ -170,6 +170,7 @@ Switched try_until_deadline(const proc::Process& process, const Closed& closed,
         kLongestWait);
     std::this_thread::sleep_until(std::min(Clock::now() + wait, deadline));
     check.prepare_unwinding();
+    check.rehearse();
   }
 }
 

@@ -19,7 +19,8 @@
 // what lies above its frame stays unexplained, and the caller of trace() has to look at it.
 //
 // Everything is bounded: instructions, depth of calls, pages that are read. A walk takes milliseconds,
-// which no process may stand still for; so walks are kept (code_walk.h) and made beforehand.
+// which no process may stand still for; so walks are kept (code_walk.h) and made beforehand, and what may
+// be followed while it stands still is bounded for all threads together.
 
 #include "unwind/code_walk.h"
 
@@ -180,7 +181,9 @@ class Walk {
 
   // One instruction. False: this way ends.
   bool step(State& state, std::vector<State>& todo, Ways& ways) {
-    const ByteView code = ++steps_ <= kMostSteps ? read(state.pc) : ByteView();
+    const bool allowed = ++steps_ <= kMostSteps && walked_.steps_left > 0;
+    walked_.steps_left -= allowed ? 1 : 0;
+    const ByteView code = allowed ? read(state.pc) : ByteView();
     const auto instruction = insn::decode(code, 0);
     const auto effect = instruction ? insn::stack_effect(code, 0) : std::nullopt;
     if (!effect || !effect->known || !apply(*effect, state.registers)) {
@@ -386,6 +389,12 @@ Left walk_to_return(const FrameRegisters& registers, bool behind_call, const Mem
   }
   Walk walk(memory, modules, walked);
   Left left = walk.leave(registers, behind_call);
+  if (walked.steps_left == 0) {
+    if (left.how == How::Unknown) {
+      left.why = "following its code takes too long for a process that stands still";
+    }
+    return left;
+  }
   walked.walks.insert_or_assign(question, WalkedCode::Made{walk.words(), left});
   return left;
 }

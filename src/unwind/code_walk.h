@@ -36,6 +36,7 @@ struct WalkedCode {
   };
   using Question = std::pair<std::array<std::optional<uint64_t>, elf::kDwarfRegisters>, bool>;
   std::map<Question, Made> walks;
+  size_t steps_left = ~size_t{0};
 };
 
 // `registers`: of the frame; its stack pointer and program counter are known. `behind_call`: the

@@ -209,6 +209,10 @@ std::shared_ptr<WalkedCode> make_walked_code() {
   return std::make_shared<WalkedCode>();
 }
 
+void allow_steps(WalkedCode& walked, size_t steps) {
+  walked.steps_left = steps;
+}
+
 Trace trace(const Registers& registers, const MemoryReader& memory,
             const std::vector<CodeModule>& modules, WalkedCode* walked) {
   WalkedCode own;

@@ -49,6 +49,9 @@ struct Trace {
 // What is known of code that has no unwind tables. One for all traces of a process saves time.
 struct WalkedCode;
 std::shared_ptr<WalkedCode> make_walked_code();
+// How many instructions may be followed from now on, in all traces together. A walk that comes to the
+// end of that is not finished, and not kept; those that were made before cost nothing.
+void allow_steps(WalkedCode& walked, size_t steps);
 
 // `modules` sorted by range. `memory` must reach 128 bytes below rsp: before a `ret` the tables
 // still name slots that were popped already. At most 4096 frames; a CFA that does not grow ends the

@@ -51,6 +51,22 @@ class Walked : public testing::Test {
   Bytes code_;
 };
 
+// Claim: what may be followed is bounded for all walks together; a walk that is cut short is incomplete,
+// and is made anew when more is allowed; one that was made before costs nothing.
+TEST_F(Walked, NoFurtherThanAllowed) {
+  put(1, {0x90, 0x90, 0x0f, 0x05, 0x90, 0xc3});  // nop; nop; syscall; nop; ret
+  const uint64_t root = put_root(2);
+  const auto walked = make_walked_code();
+  allow_steps(*walked, 1);
+  const Trace cut = walk(at(1, 4), {root}, 0, walked.get());
+  EXPECT_FALSE(cut.complete);
+  EXPECT_THAT(cut.stopped, HasSubstr("takes too long"));
+  allow_steps(*walked, 1000);
+  EXPECT_TRUE(walk(at(1, 4), {root}, 0, walked.get()).complete);
+  allow_steps(*walked, 0);
+  EXPECT_TRUE(walk(at(1, 4), {root}, 0, walked.get()).complete) << "it was walked before";
+}
+
 // Claim: a function that sleeps in its middle is left as its own code would leave it, and the frame
 // of code that ends in exit is the outermost.
 TEST_F(Walked, ToTheOutermostFrame) {
