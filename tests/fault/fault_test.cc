@@ -139,6 +139,28 @@ TEST_P(Fault, death_at_any_step_is_recovered_from) {
   must("revert", only_listed().id);
 }
 
+// Claim: when qpatch is killed in a revert before it has written anything, the patch is whole, there is
+// nothing to recover, and the next revert works.
+TEST_P(Fault, death_before_the_first_write_of_a_revert_leaves_the_patch) {
+  ASSERT_FALSE(HasFailure());
+  const Snapshot before = snapshot();
+  must("apply", patch_);
+  const Snapshot patched = snapshot();
+  const std::string id = only_listed().id;
+  for (std::string_view point : {"switch.looked", "switch.frozen"}) {
+    SCOPED_TRACE(point);
+    if (takes("hook.entered")) {
+      continue;  // its pre-revert hook has run, and leaves a stack
+    }
+    killed_at(point, "revert", id);
+    expect_new("after the death of qpatch");
+    EXPECT_EQ(left_behind(patched, snapshot()), "");
+    EXPECT_TRUE(names(must("recover", "").both(), "nothing to recover"));
+    EXPECT_EQ(only_listed().id, id);
+  }
+  expect_untouched(before, must("revert", id).both());
+}
+
 class NextCommand : public Fault {};
 
 // Claim: what a dead run left is told by list and check, with the remedy, and is undone by the next
