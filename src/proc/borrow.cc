@@ -35,154 +35,27 @@
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <array>
-
-#include <fmt/format.h>
 
 #include "base/error.h"
-#include "proc/cgroup.h"
-#include "proc/code_search.h"
+#include "proc/borrowed_state.h"
 #include "proc/interrupted_call.h"
-#include "proc/partial_call.h"
-#include "proc/priority.h"
 #include "proc/procfs.h"
-#include "proc/saved_thread.h"
-#include "proc/tracee.h"
-#include "proc/way_home.h"
 
 namespace qp::proc {
 namespace {
 
 using namespace std::chrono_literals;
 
-// For a thread that runs or waits for a processor. It is not held up by our waiting, and on an
-// overloaded host it needs the time; giving up would leave it attached.
-constexpr auto kStopPatience = 2s;
-// For one in uninterruptible sleep that has to be let go; then it is left behind.
-constexpr auto kGrace = 50ms;
 constexpr auto kReapPatience = 50ms;
-constexpr auto kSleepingPatience = 3ms;
 constexpr auto kCallPatience = 5s;
 constexpr auto kSpinning = 50us;
-constexpr int kRounds = 3;
-constexpr int kStopsInARow = 64;  // signal stops before an event stop, in a storm
+// With the others held: a call that takes longer may be waiting for one of them, unless the thread
+// only waits for a processor that other processes have.
+constexpr auto kHeldPatience = 10ms;
+constexpr auto kHeldForAProcessor = 250ms;
 constexpr int kRestarts = 100;
 
-constexpr uint64_t kUserCode64 = 0x33;  // __USER_CS: not in 32-bit code
-// TF 8, DF 10, NT 14, AC 18.
-constexpr uint64_t kFlagsToClear = 1u << 8 | 1u << 10 | 1u << 14 | 1u << 18;
-
-std::optional<LiveAddr> find_syscall(const Process& process, std::vector<Mapping> code) {
-  constexpr std::array<uint8_t, 2> kSyscall = {0x0f, 0x05};  // syscall
-  // [vsyscall] is emulated: nothing can be executed there but its three entries.
-  std::erase_if(code, [](const Mapping& m) { return !m.executable || m.name == "[vsyscall]"; });
-  auto rank = [](const Mapping& m) {
-    return m.name == "[vdso]" ? 0 : m.name.find("/libc") != std::string::npos ? 1 : 2;
-  };
-  std::stable_sort(code.begin(), code.end(),
-                   [&](const Mapping& a, const Mapping& b) { return rank(a) < rank(b); });
-  for (const Mapping& m : code) {
-    if (auto at = find_code(process.memory(), m.range, kSyscall)) {
-      return at;
-    }
-  }
-  return std::nullopt;
-}
-
-bool resume(__ptrace_request how, pid_t tid, int signal) {
-  return ::ptrace(how, tid, nullptr, static_cast<long>(signal)) == 0;
-}
-
-bool is_event(const Stop& stop) {
-  return stop.kind == Stop::Kind::Event || stop.kind == Stop::Kind::Group;
-}
-
-// Interrupts a seized thread and waits for its event stop; signals on the way are delivered. What
-// other kind the last stop was, if there was none.
-Stop stop_thread(pid_t pid, pid_t tid) {
-  auto start = Clock::now();
-  interrupt(tid);
-  Stop stop = wait_for_stop(pid, tid, start + kStopPatience, start + kSleepingPatience);
-  for (int i = 0; stop.kind == Stop::Kind::Signal && i < kStopsInARow; ++i) {
-    interrupt(tid);  // a signal stop has used up the first one (ptrace_stop clears it)
-    resume(PTRACE_CONT, tid, stop.signal);
-    stop = wait_for_stop(pid, tid, start + kStopPatience, start + kSleepingPatience);
-  }
-  return stop;
-}
-
-// Lets go of a thread in whatever stop, unchanged.
-void let_go(pid_t pid, pid_t tid, const Stop& stop) {
-  if (!stop.stopped()) {
-    if (stop.kind == Stop::Kind::Gone) {
-      return;
-    }
-    auto now = Clock::now();
-    Stop late = wait_for_stop(pid, tid, now + kStopPatience, now + kGrace);
-    if (late.stopped()) {
-      let_go(pid, tid, late);
-    } else if (late.kind != Stop::Kind::Gone) {
-      Stragglers::add(pid, tid);
-    }
-    return;
-  }
-  GeneralRegisters registers;
-  if (get_registers(tid, registers) && would_return_eintr(registers)) {
-    restart_unless_signalled(pid, tid, registers, stop.signal);
-  }
-  detach(tid, stop.signal);
-}
-
 }  // namespace
-
-struct Borrowed::State {
-  explicit State(const Process& p) : process(p), pid(p.pid()) {}
-
-  const Process& process;
-  pid_t pid, tid = 0;
-  SavedThread saved;
-  GeneralRegisters start{};  // of every call, but for its number and arguments
-  std::optional<WayHome> home;
-  enum class At { Event, Entry, Exit, Unknown, Dead } at = At::Event;
-  int stop_signal = 0;  // SIGSTOP that came in the midst
-  std::optional<RaisedPriority> priority;
-
-  Error died() const {
-    return Error("system", "a system call in", fmt::format("thread {} of process {}", tid, pid),
-                 "the thread died");
-  }
-  void prepare(const std::optional<HomeCode>& home_code, LiveAddr syscall_at,
-               const std::vector<Mapping>& mappings);
-  bool set_out();
-  Stop wait_soon();
-  Stop wait_call();
-  void run_to_syscall_stop(At then);
-  void reach_event_stop();
-};
-
-void Borrowed::State::prepare(const std::optional<HomeCode>& home_code, LiveAddr syscall_at,
-                              const std::vector<Mapping>& mappings) {
-  start = saved.registers;
-  start.rip = syscall_at.value;
-  start.rax = SYS_getpid;
-  start.orig_rax = ~uint64_t{0};  // nothing to be restarted
-  start.eflags &= ~kFlagsToClear;
-  if (home_code) {
-    home = WayHome::lay(process, mappings, saved, home_code->restorer);
-  }
-  if (home) {
-    start.rip = home_code->call.value;
-    start.rsp = home->stack().value;
-  }
-}
-
-// From here on the thread is not itself. The registers come first, since they bring it home.
-bool Borrowed::State::set_out() {
-  return (!home || set_registers(tid, start)) && block_all_signals(tid);
-}
 
 // A thread that runs nothing but a system call stops in a moment. Sleeping until then costs more
 // than the call: waking a halted processor takes tens of microseconds, twice for each call. But a
@@ -192,6 +65,16 @@ Stop Borrowed::State::wait_soon() {
   for (const auto enough = now + kSpinning; now < enough; now = Clock::now()) {
     if (Stop stop = poll_stop(tid); stop.kind != Stop::Kind::None) {
       return stop;
+    }
+  }
+  for (const auto since = now; others; now = Clock::now()) {
+    Stop stop = wait_for_stop(pid, tid, now + kHeldPatience, now + kHeldPatience);
+    if (stop.kind != Stop::Kind::None) {
+      return stop;
+    }
+    const auto stat = read_task_stat(pid, tid);
+    if (!stat || stat->state != 'R' || Clock::now() >= since + kHeldForAProcessor) {
+      others.reset();
     }
   }
   return wait_for_stop(pid, tid, now + kCallPatience, now + kCallPatience);
@@ -278,115 +161,6 @@ std::optional<LiveAddr> Borrowed::scratch() const {
 }
 pid_t Borrowed::tid() const {
   return state_ ? state_->tid : 0;
-}
-
-Error no_thread(const Process& process) {
-  return Error("no-thread", "borrowing a thread of", std::to_string(process.pid()),
-               "none of its threads can run code for us now", ExitCode::Busy);
-}
-
-Borrowed Borrowed::demand(const Process& process, Use use) {
-  auto thread = take(process, use);
-  if (!thread) {
-    throw no_thread(process);
-  }
-  return std::move(*thread);
-}
-
-std::optional<Borrowed> Borrowed::take(const Process& process, Use use) {
-  pid_t pid = process.pid();
-  demand_not_frozen(pid);
-  Stragglers::sweep(pid);
-  StopTimer::prepare();
-  const std::vector<Mapping> mappings = process.mappings();
-  auto home_code = find_home_code(process, mappings);
-  auto syscall_at = find_syscall(process, mappings);
-  if (!syscall_at) {
-    return std::nullopt;
-  }
-  std::optional<Error> obstacle;  // thrown if no other thread is free of it
-  bool choosy = use == Use::Function;
-
-  auto try_thread = [&](pid_t tid) -> std::optional<Borrowed> {
-    auto status = read_task_status(pid, tid);
-    if (!status) {
-      return std::nullopt;
-    }
-    SeizeResult seized = seize(pid, tid, PTRACE_O_TRACESYSGOOD);
-    if (seized == SeizeResult::Traced) {
-      throw traced_error(pid, tid);
-    }
-    if (seized != SeizeResult::Seized) {
-      return std::nullopt;
-    }
-    StopTimer timer;
-    auto state = std::make_unique<State>(process);
-    state->priority.emplace();
-    Stop stop = stop_thread(pid, tid);
-    if (!is_event(stop)) {
-      let_go(pid, tid, stop);
-      return std::nullopt;
-    }
-    auto refuse = [&](const char* why) {
-      obstacle = Error("seccomp", "can't run system calls in", fmt::format("process {}", pid), why,
-                       ExitCode::NoMatch);
-    };
-    auto saved = SavedThread::save(tid);
-    bool fit = saved && saved->registers.cs == kUserCode64 && saved->registers.rip != 0 &&
-               saved->registers.rsp != 0 && process.alive() &&
-               !in_restartable_sequence(tid, saved->registers, process.memory());
-    fit = fit && !(choosy && sleeps_for_a_time(saved->registers));
-    if (fit && dispatches_system_calls(tid)) {
-      refuse("its system calls are dispatched to itself (PR_SET_SYSCALL_USER_DISPATCH)");
-      fit = false;
-    }
-    if (fit && status->seccomp != 0 &&
-        ::ptrace(PTRACE_SETOPTIONS, tid, nullptr,
-                 PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP) != 0) {
-      refuse("it has a seccomp filter, and setting that aside takes CAP_SYS_ADMIN");
-      fit = false;
-    }
-    if (fit) {
-      state->tid = tid;
-      state->saved = std::move(*saved);
-      state->prepare(home_code, *syscall_at, mappings);
-      fit = state->set_out();
-    }
-    if (!fit) {
-      let_go(pid, tid, stop);
-      return std::nullopt;
-    }
-    Borrowed out;
-    out.state_ = std::move(state);
-    return out;
-  };
-
-  for (int round = 0; round < kRounds && process.alive(); ++round) {
-    std::vector<pid_t> others;
-    for (pid_t tid : process.threads()) {
-      auto stat = read_task_stat(pid, tid);
-      if (!stat || stat->dead() || stat->kernel_only() || stat->state == 'D') {
-        continue;
-      }
-      if (stat->state != 'S' || in_sensitive_call(pid, tid)) {
-        others.push_back(tid);  // a sleeping thread is missed least
-        continue;
-      }
-      if (auto out = try_thread(tid)) {
-        return out;
-      }
-    }
-    for (pid_t tid : others) {
-      if (auto out = try_thread(tid)) {
-        return out;
-      }
-    }
-    choosy = false;
-  }
-  if (obstacle) {
-    throw Error(*obstacle);
-  }
-  return std::nullopt;
 }
 
 int64_t Borrowed::call(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e,

@@ -21,7 +21,8 @@ class Borrowed {
  public:
   // Nullopt: the process or every suitable thread is gone, or none can be borrowed now. Throws
   // Error{traced}, Error{seccomp} (a filter or syscall user dispatch that can't be set aside),
-  // Error{cgroup-frozen}, Error{system}. The other threads run on. `process` has to outlive this, and all calls come from
+  // Error{cgroup-frozen}, Error{system}. The other threads run on, or where they would keep the borrowed one from its processor, they stand
+  // still too (for system calls only). `process` has to outlive this, and all calls come from
   // the thread of ours that took it (ptrace's rule).
   // For a function a thread is taken that does not sleep for a time, if there is one (function_call.h).
   enum class Use { SystemCalls, Function };
@@ -50,6 +51,7 @@ class Borrowed {
   pid_t tid() const;
 
  private:
+  friend class Lender;
   Borrowed();
   struct State;
   std::unique_ptr<State> state_;

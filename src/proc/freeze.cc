@@ -102,6 +102,25 @@ std::optional<CallEnd> Frozen::call(const Process& process, const FunctionCall& 
   return end;
 }
 
+std::vector<pid_t> Frozen::lendable() const {
+  QP_ASSERT(seized_);
+  std::vector<pid_t> out;
+  for (const bool sleeping : {true, false}) {
+    for (const Task& task : seized_->tasks) {
+      if (task.state == Task::State::Stopped && task.in_event_stop &&
+          (static_cast<int64_t>(task.registers.orig_rax) >= 0) == sleeping) {
+        out.push_back(task.tid);
+      }
+    }
+  }
+  return out;
+}
+
+void Frozen::hand_over(pid_t tid) {
+  QP_ASSERT(seized_);
+  std::erase_if(seized_->tasks, [&](const Task& task) { return task.tid == tid; });
+}
+
 void Frozen::thaw() {
   if (!seized_) {
     return;

@@ -51,6 +51,10 @@ class Frozen {
   // later. Throws what call_function() throws. After CallEnd::Kind::Stuck that thread runs on.
   std::optional<CallEnd> call(const Process& process, const FunctionCall& call);
   bool can_call(const Process& process) const;
+  // Those that are in no signal's or call's stop, the ones that sleep first.
+  std::vector<pid_t> lendable() const;
+  // Leaves the thread to the caller, stopped as it is; it is his to let go.
+  void hand_over(pid_t tid);
   // From the first INTERRUPT to the last detach; valid after thaw().
   std::chrono::nanoseconds pause() const { return pause_; }
 

@@ -15,30 +15,48 @@
 #include <cerrno>
 
 namespace qp::proc {
+namespace {
 
-RaisedPriority::RaisedPriority() : old_policy_(::sched_getscheduler(0)) {
-  if (old_policy_ == SCHED_FIFO || old_policy_ == SCHED_RR || old_policy_ < 0) {
+struct Raised {
+  int holders = 0;
+  enum class How { Nothing, RealTime, Nice } how = How::Nothing;
+  int old_policy = 0, old_nice = 0;
+};
+thread_local Raised raised;
+
+}  // namespace
+
+RaisedPriority::RaisedPriority() {
+  if (raised.holders++ != 0) {
+    return;
+  }
+  raised.how = Raised::How::Nothing;
+  raised.old_policy = ::sched_getscheduler(0);
+  if (raised.old_policy == SCHED_FIFO || raised.old_policy == SCHED_RR || raised.old_policy < 0) {
     return;
   }
   sched_param wanted{};
   wanted.sched_priority = ::sched_get_priority_max(SCHED_FIFO) - 1;  // below the kernel's own
   if (::sched_setscheduler(0, SCHED_FIFO, &wanted) == 0) {
-    how_ = How::RealTime;
+    raised.how = Raised::How::RealTime;
     return;
   }
   errno = 0;
-  old_nice_ = ::getpriority(PRIO_PROCESS, 0);
+  raised.old_nice = ::getpriority(PRIO_PROCESS, 0);
   if (errno == 0 && ::setpriority(PRIO_PROCESS, 0, -20) == 0) {
-    how_ = How::Nice;
+    raised.how = Raised::How::Nice;
   }
 }
 
 RaisedPriority::~RaisedPriority() {
-  if (how_ == How::RealTime) {
+  if (--raised.holders != 0) {
+    return;
+  }
+  if (raised.how == Raised::How::RealTime) {
     sched_param ordinary{};
-    ::sched_setscheduler(0, old_policy_, &ordinary);  // the nice value was kept
-  } else if (how_ == How::Nice) {
-    ::setpriority(PRIO_PROCESS, 0, old_nice_);
+    ::sched_setscheduler(0, raised.old_policy, &ordinary);  // the nice value was kept
+  } else if (raised.how == Raised::How::Nice) {
+    ::setpriority(PRIO_PROCESS, 0, raised.old_nice);
   }
 }
 

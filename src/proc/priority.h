@@ -5,15 +5,12 @@ namespace qp::proc {
 
 class RaisedPriority {
  public:
-  // Raises if the kernel lets us; a thread that is real-time already stays as it is.
+  // Raises if the kernel lets us; a thread that is real-time already stays as it is. Several can live
+  // at once, on the same thread, in any order: the last one that goes gives the old priority back.
   RaisedPriority();
   RaisedPriority(const RaisedPriority&) = delete;
   RaisedPriority& operator=(const RaisedPriority&) = delete;
-  ~RaisedPriority();  // gives the old priority back; on the same thread
-
- private:
-  enum class How { Nothing, RealTime, Nice } how_ = How::Nothing;
-  int old_policy_ = 0, old_nice_ = 0;
+  ~RaisedPriority();
 };
 
 }  // namespace qp::proc

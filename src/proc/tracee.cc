@@ -87,6 +87,8 @@ class ThreadTimer {
   timer_t timer_{};
 };
 
+thread_local int timers = 0;  // StopTimers that live
+
 ThreadTimer& thread_timer() {
   thread_local ThreadTimer timer;
   return timer;
@@ -227,11 +229,15 @@ void StopTimer::prepare() {
 }
 
 StopTimer::StopTimer() {
-  thread_timer().arm(kTimerPeriodNs);
+  if (timers++ == 0) {
+    thread_timer().arm(kTimerPeriodNs);
+  }
 }
 
 StopTimer::~StopTimer() {
-  thread_timer().arm(0);
+  if (--timers == 0) {
+    thread_timer().arm(0);
+  }
 }
 
 Stop wait_for_stop(pid_t pid, pid_t tid, Clock::time_point running, Clock::time_point sleeping) {

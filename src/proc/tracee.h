@@ -47,7 +47,7 @@ struct Stop {
 };
 
 // How long to wait for a thread that should stop. The kernel has no waitpid with a timeout; a timer
-// of ours interrupts it. One per tracer thread at a time; cheap to make (two system calls).
+// of ours interrupts it. Cheap to make (two system calls).
 class StopTimer {
  public:
   StopTimer();
