@@ -28,6 +28,8 @@ struct Options {
   std::filesystem::path image_store = "/run/qpatch/images";
   // Of each hook; nullopt: 1 s while everything stands still, else 10 s.
   std::optional<std::chrono::milliseconds> hook_timeout;
+  // Ids of patches that make room for the one that is applied, besides those that it says itself.
+  std::vector<std::string> replaces;
   bool map_from_memfd = false;  // also chosen by itself where the process can't open the store
 };
 
@@ -72,6 +74,7 @@ struct Outcome {
   std::string program;
   Verdict verdict = Verdict::Unpatchable;
   std::string patch_id;
+  std::vector<std::string> superseded;  // patches whose place it took, or would take
   size_t functions = 0;
   std::chrono::nanoseconds pause{};  // of the freeze that succeeded
   std::chrono::nanoseconds longest_pause{};

@@ -33,31 +33,46 @@ namespace {
 std::vector<CodeWrite> detour_writes(const Plan& plan) {
   std::vector<CodeWrite> writes;
   for (const PartPlan& part : plan.parts) {
-    for (const RegistryDetour& d : part.registry.detours) {
-      for (const RegistryDetour::Written& w : d.written()) {
-        writes.push_back({d.function, w.at, w.saved, w.jump});
-      }
+    for (CodeWrite& write : writes_of(part.registry)) {
+      writes.push_back(std::move(write));
     }
   }
-  return writes;
+  return exchange(plan.superseded.writes(), writes);
 }
 
-std::vector<RegistryState> registries_of(const Plan& plan, State state) {
-  std::vector<RegistryState> out;
+// The patch first: as long as one of its registries says that it is under way, the superseded ones are
+// what is applied (recover.cc).
+std::vector<RegistryChange> forth(const Plan& plan) {
+  std::vector<RegistryChange> out;
   for (const PartPlan& part : plan.parts) {
-    out.push_back({part.registry_at, state});
+    out.push_back(committing(part.registry_at));
+  }
+  for (const FoundRegistry& found : plan.superseded.registries()) {
+    out.push_back(yielding(found.at));
   }
   return out;
 }
 
-void commit(const proc::Memory& memory, const std::vector<RegistryState>& registries,
+// The same the other way round.
+std::vector<RegistryChange> back(const Plan& plan) {
+  std::vector<RegistryChange> out;
+  for (const FoundRegistry& found : plan.superseded.registries()) {
+    out.push_back(returning(found.at, State::Reverted));
+  }
+  for (const PartPlan& part : plan.parts) {
+    out.push_back(reverting(part.registry_at, State::Applied));
+  }
+  return out;
+}
+
+void commit(const proc::Memory& memory, const Plan& plan, const std::vector<RegistryChange>& changes,
             const std::vector<CodeWrite>& writes) {
   Bytes now;
   append(now, static_cast<int64_t>(std::time(nullptr)));
-  for (const RegistryState& registry : registries) {
-    memory.write(registry.at + kAppliedAtOffset, now);
+  for (const PartPlan& part : plan.parts) {
+    memory.write(part.registry_at + kAppliedAtOffset, now);
   }
-  change_together(memory, registries, writes, kCommit);
+  change_together(memory, changes, writes, kCommit);
 }
 
 std::vector<const Registry*> registry_pointers(const Plan& plan) {
@@ -84,6 +99,11 @@ std::vector<NamedCode> old_code(const Plan& plan) {
       }
     }
   }
+  for (const FoundRegistry& found : plan.superseded.registries()) {
+    for (const RegistryDetour& d : found.registry->detours) {
+      out.push_back({d.new_code, d.function});
+    }
+  }
   return out;
 }
 
@@ -104,13 +124,11 @@ void look_once_more(const proc::Process& process, const Plan& plan, ContextScan&
         describe(*context, process, process.modules(), old_code(plan));
     Options at_once = options;
     at_once.timeout = std::chrono::milliseconds(0);
-    std::vector<CodeWrite> writes;
+    const std::vector<CodeWrite> writes = backwards(detour_writes(plan));
+    const std::vector<RegistryChange> changes = back(plan);
     std::vector<LiveRange> images, closed;
     bool may_escape = false;
     for (const PartPlan& part : plan.parts) {
-      for (CodeWrite& write : undo_writes(process, part.registry)) {
-        writes.push_back(std::move(write));
-      }
       images.push_back(part.registry.image);
       add_new_code_ranges(part.registry, closed);
       may_escape |= part.registry.may_escape;
@@ -123,7 +141,7 @@ void look_once_more(const proc::Process& process, const Plan& plan, ContextScan&
     const Switched switched =
         switch_over(process, no_thread, at_once, undone, [&](proc::Frozen& frozen) {
           hooks.run(When::PreRevert, frozen);
-          change_together(process.memory(), registries_of(plan, State::Applied), writes, kRevert);
+          change_together(process.memory(), changes, writes, kRevert);
           hooks.run_after(When::PostRevert, &frozen);
         });
     switch (switched) {
@@ -184,7 +202,7 @@ void take_back(const proc::Process& process, const Plan& plan, Hooks& hooks, Sta
 void apply_plan(const proc::Process& process, const Plan& plan, const Options& options,
                 Outcome& outcome) {
   const std::vector<CodeWrite> writes = detour_writes(plan);
-  const std::vector<RegistryState> registries = registries_of(plan, State::Staged);
+  const std::vector<RegistryChange> changes = forth(plan);
   fault_point("plan.done");
   Staged staged = Staged::stage(process, plan, options);
   fault_point("stage.done");
@@ -198,7 +216,7 @@ void apply_plan(const proc::Process& process, const Plan& plan, const Options& o
     Switched switched = switch_over(process, closed, options, outcome, [&](proc::Frozen& frozen) {
       hooks.run(When::PreApply, frozen);
       fault_point("hook.stopped");
-      commit(process.memory(), registries, writes);
+      commit(process.memory(), plan, changes, writes);
       // Code leads to the images from here on, whatever else becomes of this.
       staged.keep();
       outcome.verdict = Verdict::Patched;
@@ -232,6 +250,9 @@ void apply_plan(const proc::Process& process, const Plan& plan, const Options& o
   }
   hooks.remove_stack(outcome);
   outcome.failed_hooks = hooks.findings();
+  if (outcome.verdict == Verdict::Patched) {
+    release_unused(process, plan.superseded.registries(), outcome);
+  }
 }
 
 // Who waits for a function that nobody leaves should hear it.
@@ -272,13 +293,18 @@ Outcome with_plan(pid_t pid, const format::PatchFile& patch, const Options& opti
       return outcome;
     }
     Report report;
-    const std::optional<Plan> plan = make_plan(*process, patch, report);
+    const std::optional<Plan> plan = make_plan(*process, patch, options.replaces, report);
     report.checkpoint();
     outcome.notes.insert(outcome.notes.end(), report.warnings().begin(), report.warnings().end());
     outcome.functions = plan->parts.empty() ? plan->functions_there : plan->functions();
     if (plan->parts.empty()) {
       outcome.verdict = Verdict::AlreadyApplied;
     } else {
+      for (const FoundRegistry& found : plan->superseded.registries()) {
+        if (outcome.superseded.empty() || outcome.superseded.back() != found.registry->patch_id) {
+          outcome.superseded.push_back(found.registry->patch_id);
+        }
+      }
       work(*process, *plan, outcome);
       note_endless(patch, outcome);
     }

@@ -6,9 +6,11 @@
 
 namespace qp::apply {
 
-// Fills `detours`, `old_code`, `starts` and `unsafe` of the plan of a part whose image is linked. Findings:
-// function-short, reloc-range, call-at-entry.
+// Fills `detours`, `old_code`, `starts` and `unsafe` of the plan of a part whose image is linked.
+// `target`: its code as it is without `superseded`. Findings: function-short, reloc-range,
+// call-at-entry.
 void plan_detours(const proc::Process& process, const match::Target& target,
-                  const format::Patch& patch, PartPlan& plan, Report& report);
+                  const Superseded& superseded, const format::Patch& patch, PartPlan& plan,
+                  Report& report);
 
 }  // namespace qp::apply

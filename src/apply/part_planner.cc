@@ -26,10 +26,10 @@ constexpr uint64_t kStackRoom = uint64_t{64} << 20;  // RLIMIT_STACK is 8 MiB as
 
 // Two patches may live in one process; two on one function may not (each would save the other's
 // jump as the original bytes).
-void check_other_patches(const std::vector<FoundRegistry>& registries, const format::Patch& patch,
-                         LoadBias bias, Report& report) {
+void check_other_patches(const std::vector<FoundRegistry>& registries, const Superseded& superseded,
+                         const format::Patch& patch, LoadBias bias, Report& report) {
   for (const FoundRegistry& found : registries) {
-    if (!found.registry || found.registry->state != State::Applied) {
+    if (!found.registry || found.registry->state != State::Applied || superseded.has(found)) {
       continue;
     }
     for (const RegistryDetour& d : found.registry->detours) {
@@ -46,10 +46,13 @@ void check_other_patches(const std::vector<FoundRegistry>& registries, const for
 }  // namespace
 
 PartPlanner::PartPlanner(const proc::Process& process, const std::vector<proc::Module>& modules,
-                         const Site& site, const Peers& peers)
+                         const Site& site, const Peers& peers, const Superseded& superseded)
     : process_(process),
       made_(*site.part),
       module_(*site.module),
+      superseded_(superseded),
+      memory_(process.memory(), superseded.originals()),
+      reader_(memory_, module_.bias),
       symbols_(match::SymbolMap::from_file(*module_.file)),
       resolver_(process, modules, module_, peers) {
   plan_.module = module_;
@@ -59,11 +62,8 @@ void PartPlanner::bind(Report& report) {
   if (module_.build_id == made_.meta.target_build_id) {
     return;
   }
-  const ModuleReader reader(process_.memory(), module_.bias);
-  match::Target target{reader, symbols_, module_.file->tls_block_end()};
-  target.live_bias = module_.bias;
   Report there;
-  rebound_ = rebind(made_, target, module_.build_id, there);
+  rebound_ = rebind(made_, target(), module_.build_id, there);
   for (const Refusal& refusal : there.refusals()) {
     report.refuse(
         refusal.id, refusal.where,
@@ -75,7 +75,7 @@ void PartPlanner::bind(Report& report) {
 
 void PartPlanner::check(const std::vector<FoundRegistry>& registries, Report& report) {
   Report first;
-  check_other_patches(registries, patch(), module_.bias, first);
+  check_other_patches(registries, superseded_, patch(), module_.bias, first);
   for (const Refusal& refusal : first.refusals()) {
     report.refuse(refusal.id, refusal.where, refusal.detail);
   }
@@ -85,10 +85,39 @@ void PartPlanner::check(const std::vector<FoundRegistry>& registries, Report& re
   if (module_.file->is_library()) {
     resolver_.check_interposition(patch(), report);
   }
-  const ModuleReader reader(process_.memory(), module_.bias);
-  match::Target target{reader, symbols_, module_.file->tls_block_end()};
+  prove_live(process_, module_, target(), patch(), report);
+}
+
+match::Target PartPlanner::target() const {
+  match::Target target{reader_, symbols_, module_.file->tls_block_end()};
   target.live_bias = module_.bias;
-  prove_live(process_, module_, target, patch(), report);
+  return target;
+}
+
+void PartPlanner::adopt(Report& report) {
+  const std::vector<RegistryVariable> there = superseded_.variables(module_);
+  if (!there.empty()) {
+    adopted_ = apply::adopt(whole_patch(), there, module_.bias, report);
+  }
+}
+
+// Those that are new, and those that are taken over.
+std::vector<RegistryVariable> PartPlanner::variables() const {
+  std::vector<RegistryVariable> out;
+  if (adopted_) {
+    out = adopted_->variables;
+  }
+  for (const format::Variable& variable : patch().variables) {
+    RegistryVariable record = describe(patch(), variable);
+    if (!plan_.image.atoms.empty() && record.block_offset) {
+      record.at = module_.bias(plan_.image.thread_locals);
+      record.block_offset = plan_.image.block_offsets.at(variable.symbol);
+    } else if (!plan_.image.atoms.empty()) {
+      record.at = address(variable.symbol);
+    }
+    out.push_back(std::move(record));
+  }
+  return out;
 }
 
 // A revert that could not unmap the image left it where it was; the same patch takes that place
@@ -110,6 +139,10 @@ std::optional<LinkAddr> PartPlanner::choose_base(uint64_t size, const std::vecto
                                                  Report& report) const {
   link::PlacementRequest request;
   request.target = module_.file->load_range();
+  for (size_t i = 0; adopted_ && i < adopted_->variables.size(); ++i) {
+    const RegistryVariable& v = adopted_->variables[i];
+    request.also.push_back({v.at, v.at + std::max<uint64_t>(v.size, 1)});
+  }
   request.size = size;
   request.bias = module_.bias;
   request.low_2g = link::needs_low_2g(patch());
@@ -126,7 +159,7 @@ std::optional<LinkAddr> PartPlanner::choose_base(uint64_t size, const std::vecto
   request.avoid.push_back({module_.range.end, module_.range.end + kHeapRoom});
   auto base = link::choose_place(request);
   if (!base) {  // it need not reach what it does not use (gigabytes of .bss, say)
-    request.target = link::used_range(patch());
+    request.target = link::used_range(whole_patch());
     base = link::choose_place(request);
   }
   if (!base) {
@@ -155,11 +188,18 @@ Registry PartPlanner::make_registry(const std::string& patch_id, uint64_t transa
   r.bias = bias;
   r.transaction = transaction;
   // Shadow variables (build/runtime/shadow.c) outlive a revert, and are found from the image.
-  const auto& symbols = patch.fresh.symbols;
+  const auto& symbols = whole_patch().fresh.symbols;
   const bool shadows = std::any_of(symbols.begin(), symbols.end(), [](const elf::AtomSymbol& s) {
     return s.atom && s.name == "qpatch_shadow_root";
   });
-  r.may_escape = shadows || hands_out_addresses(patch.fresh);
+  r.may_escape = shadows || hands_out_addresses(whole_patch().fresh);
+  r.variables = variables();
+  for (const FoundRegistry& found : superseded_.registries()) {
+    const std::string& id = found.registry->patch_id;
+    if (std::find(r.supersedes.begin(), r.supersedes.end(), id) == r.supersedes.end()) {
+      r.supersedes.push_back(id);
+    }
+  }
   r.image = live(plan_.image.range);
   for (size_t i = 0; i < patch.replaced.size(); ++i) {
     const format::Replaced& f = patch.replaced[i];
@@ -204,14 +244,12 @@ void PartPlanner::link(const std::vector<FoundRegistry>& kept, const std::string
   if (!base) {
     return;
   }
-  plan_.image = link::link_image(patch(), *base, room, report);
+  plan_.image = link::link_image(patch(), *base, room, report,
+                                  adopted_ ? adopted_->thread_locals : link::ThreadLocals());
   if (!report.clean()) {
     return;
   }
-  const ModuleReader reader(process_.memory(), module_.bias);
-  match::Target target{reader, symbols_, module_.file->tls_block_end()};
-  target.live_bias = module_.bias;
-  plan_detours(process_, target, patch(), plan_, report);
+  plan_detours(process_, target(), superseded_, patch(), plan_, report);
   if (!report.clean()) {
     return;
   }
@@ -225,8 +263,10 @@ void PartPlanner::link(const std::vector<FoundRegistry>& kept, const std::string
   plan_.registry_at = module_.bias(plan_.image.registry.start);
 }
 
-LiveAddr PartPlanner::address(const elf::AtomSymbol& symbol) const {
-  return module_.bias(plan_.image.atoms[symbol.atom.value()] + symbol.offset);
+LiveAddr PartPlanner::address(elf::AtomSymbolId id) const {
+  const elf::AtomSymbol& symbol = patch().fresh.symbols[id];
+  return module_.bias(symbol.atom ? plan_.image.atoms[*symbol.atom] + symbol.offset
+                                  : patch().fresh_bindings[id].address);
 }
 
 std::optional<uint64_t> PartPlanner::find_value(const link::Fill& fill, Report& report) const {

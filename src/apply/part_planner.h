@@ -5,9 +5,11 @@
 #include <string>
 #include <vector>
 
+#include "apply/adopt.h"
 #include "apply/imports.h"
 #include "apply/plan.h"
 #include "apply/targets.h"
+#include "match/proof.h"
 #include "match/symbol_map.h"
 
 namespace qp::apply {
@@ -16,9 +18,9 @@ namespace qp::apply {
 // findings after it, there is no next one.
 class PartPlanner {
  public:
-  // `modules` and `peers` outlive it. `peers` grows until resolve().
+  // `modules`, `peers` and `superseded` outlive it. `peers` grows until resolve().
   PartPlanner(const proc::Process& process, const std::vector<proc::Module>& modules,
-              const Site& site, const Peers& peers);
+              const Site& site, const Peers& peers, const Superseded& superseded);
   PartPlanner(const PartPlanner&) = delete;
   PartPlanner& operator=(const PartPlanner&) = delete;
 
@@ -27,6 +29,8 @@ class PartPlanner {
   // Is the code what the patch was made for, and free? Findings: already-replaced, prove_live()'s,
   // those of ImportResolver::check_interposition().
   void check(const std::vector<FoundRegistry>& registries, Report& report);
+  // Uses variables of superseded patches where they are. Findings: variable-changed.
+  void adopt(Report& report);
   // Of `kept` (all of them reverted, with a registry), one of this part that can be used again.
   std::optional<Registry> find_kept(const std::vector<FoundRegistry>& kept,
                                     const std::string& patch_id) const;
@@ -38,11 +42,13 @@ class PartPlanner {
   // Values that differ per process. Findings: those of ImportResolver.
   void resolve(Report& report);
 
-  const format::Patch& patch() const { return rebound_ ? *rebound_ : made_; }
+  const format::Patch& patch() const { return adopted_ ? adopted_->patch : whole_patch(); }
+  // With the variables that are taken over.
+  const format::Patch& whole_patch() const { return rebound_ ? *rebound_ : made_; }
   const proc::Module& module() const { return module_; }
   LiveRange image() const { return plan_.registry.image; }
-  // Of a symbol that the patch defines, once it is linked.
-  LiveAddr address(const elf::AtomSymbol& symbol) const;
+  // Of a symbol that the whole patch defines, once it is linked.
+  LiveAddr address(elf::AtomSymbolId symbol) const;
   PartPlan take() { return std::move(plan_); }
 
  private:
@@ -52,10 +58,18 @@ class PartPlanner {
   std::optional<uint64_t> find_value(const link::Fill& fill, Report& report) const;
   Registry make_registry(const std::string& patch_id, uint64_t transaction) const;
 
+  std::vector<RegistryVariable> variables() const;
+  // The target's code as it is without the superseded patches.
+  match::Target target() const;
+
   const proc::Process& process_;
   const format::Patch& made_;
   const proc::Module& module_;
+  const Superseded& superseded_;
+  const ChangedMemory memory_;
+  const ModuleReader reader_;
   std::optional<format::Patch> rebound_;
+  std::optional<Adopted> adopted_;
   match::SymbolMap symbols_;
   ImportResolver resolver_;
   PartPlan plan_;

@@ -23,6 +23,7 @@
 
 #include "apply/hooks.h"
 #include "apply/part_planner.h"
+#include "apply/undo.h"
 
 namespace qp::apply {
 namespace {
@@ -31,15 +32,15 @@ using Parts = std::deque<PartPlanner>;
 
 template <class F>
 void for_each_new_global(const PartPlanner& part, const F& f) {
-  for (const elf::AtomSymbolId id : format::new_globals(part.patch())) {
-    f(part.patch().fresh.symbols[id]);
+  for (const elf::AtomSymbolId id : format::new_globals(part.whole_patch())) {
+    f(id, part.whole_patch().fresh.symbols[id]);
   }
 }
 
 void check_new_names(const Parts& parts, Report& report) {
   std::map<std::string, const PartPlanner*> known;
   for (const PartPlanner& part : parts) {
-    for_each_new_global(part, [&](const elf::AtomSymbol& symbol) {
+    for_each_new_global(part, [&](elf::AtomSymbolId, const elf::AtomSymbol& symbol) {
       if (symbol.bind == elf::SymbolBind::Weak) {
         return;  // they are equal, wherever they are
       }
@@ -59,10 +60,10 @@ void check_new_names(const Parts& parts, Report& report) {
 
 void add_definitions(const Parts& parts, Peers& peers) {
   for (const PartPlanner& part : parts) {
-    for_each_new_global(part, [&](const elf::AtomSymbol& symbol) {
+    for_each_new_global(part, [&](elf::AtomSymbolId id, const elf::AtomSymbol& symbol) {
       if (symbol.type != elf::SymbolType::Tls) {
         peers.defined[symbol.name].push_back(
-            {&part.module(), part.address(symbol), symbol.type, symbol.bind, LinkAddr(0)});
+            {&part.module(), part.address(id), symbol.type, symbol.bind, LinkAddr(0)});
       }
     });
   }
@@ -77,7 +78,25 @@ bool each(Parts& parts, Report& report, const Step& step) {
   return report.clean();
 }
 
-// Images that a revert left, of transactions of which nothing is applied.
+// A patch that holds this one's repair is there: this one would take it out again.
+void check_successors(const std::vector<FoundRegistry>& registries, const Superseded& superseded,
+                      const std::string& patch_id, Report& report) {
+  for (const FoundRegistry& found : registries) {
+    if (!found.registry || found.registry->state != State::Applied || superseded.has(found)) {
+      continue;
+    }
+    const auto& ids = found.registry->supersedes;
+    if (std::find(ids.begin(), ids.end(), patch_id) != ids.end()) {
+      report.refuse("superseded", patch_id,
+                    fmt::format("patch {}, which is applied, took its place",
+                                found.registry->patch_id));
+      return;
+    }
+  }
+}
+
+// Images that a revert left, of transactions of which nothing is applied. Not those whose variables are
+// in use.
 std::vector<FoundRegistry> reverted(const std::vector<FoundRegistry>& registries) {
   std::vector<FoundRegistry> out;
   for (const Group& group : group_registries(registries)) {
@@ -87,6 +106,10 @@ std::vector<FoundRegistry> reverted(const std::vector<FoundRegistry>& registries
       out.insert(out.end(), group.begin(), group.end());
     }
   }
+  const std::vector<FoundRegistry> used = in_use(registries, {});
+  std::erase_if(out, [&](const FoundRegistry& found) {
+    return std::any_of(used.begin(), used.end(), [&](auto& u) { return u.at == found.at; });
+  });
   return out;
 }
 
@@ -108,8 +131,7 @@ uint64_t choose_transaction(const Parts& parts, const std::string& patch_id,
   return static_cast<uint64_t>(std::max<int64_t>(now.count(), 1));
 }
 
-Plan join(Parts& parts) {
-  Plan plan;
+void join(Parts& parts, Plan& plan) {
   for (PartPlanner& part : parts) {
     plan.parts.push_back(part.take());
     const PartPlan& p = plan.parts.back();
@@ -118,8 +140,17 @@ Plan join(Parts& parts) {
     plan.starts.insert(plan.starts.end(), p.starts.begin(), p.starts.end());
   }
   plan.old_code = normalise(std::move(plan.old_code));
+  for (const FoundRegistry& found : plan.superseded.registries()) {
+    add_new_code_ranges(*found.registry, plan.old_code);
+    for (const RegistryDetour& d : found.registry->detours) {
+      plan.starts.push_back(d.new_code.start);
+      if (d.island) {
+        plan.unsafe.push_back({d.island->at, d.island->at + d.island->jump.size()});
+      }
+    }
+  }
+  plan.old_code = normalise(std::move(plan.old_code));
   plan.unsafe = normalise(std::move(plan.unsafe));
-  return plan;
 }
 
 }  // namespace
@@ -146,11 +177,22 @@ std::vector<LiveRange> normalise(std::vector<LiveRange> ranges) {
 }
 
 std::optional<Plan> make_plan(const proc::Process& process, const format::PatchFile& file,
-                              Report& report) {
+                              const std::vector<std::string>& replaces, Report& report) {
   const std::string patch_id = file.id();
   const std::vector<proc::Module> modules = process.modules();
   const std::vector<FoundRegistry> registries = find_registries(process);
   const Sites sites = find_sites(process, modules, file, patch_id, registries, report);
+  Plan plan;
+  plan.patch_id = patch_id;
+  plan.functions_there = sites.functions_there;
+  if (!report.clean() || sites.missing.empty()) {
+    return report.clean() ? std::optional(std::move(plan)) : std::nullopt;
+  }
+  std::vector<std::string> ids = file.parts.front().meta.supersedes;
+  ids.insert(ids.end(), replaces.begin(), replaces.end());
+  std::erase(ids, patch_id);
+  plan.superseded = Superseded(process, modules, registries, ids, report);
+  check_successors(registries, plan.superseded, patch_id, report);
   if (!report.clean()) {
     return std::nullopt;
   }
@@ -166,7 +208,7 @@ std::optional<Plan> make_plan(const proc::Process& process, const format::PatchF
   Peers peers;
   Parts parts;
   for (const Site& site : sites.missing) {
-    parts.emplace_back(process, modules, site, peers);
+    parts.emplace_back(process, modules, site, peers, plan.superseded);
   }
   each(parts, report, [&](PartPlanner& part) { part.bind(report); });
   for (const PartPlanner& part : parts) {
@@ -175,6 +217,7 @@ std::optional<Plan> make_plan(const proc::Process& process, const format::PatchF
     }
   }
   each(parts, report, [&](PartPlanner& part) { part.check(registries, report); });
+  each(parts, report, [&](PartPlanner& part) { part.adopt(report); });
   check_new_names(parts, report);
   std::vector<FoundRegistry> kept = reverted(registries);
   uint64_t transaction = 0;
@@ -192,9 +235,7 @@ std::optional<Plan> make_plan(const proc::Process& process, const format::PatchF
   if (!each(parts, report, [&](PartPlanner& part) { part.resolve(report); })) {
     return std::nullopt;
   }
-  Plan plan = join(parts);
-  plan.patch_id = patch_id;
-  plan.functions_there = sites.functions_there;
+  join(parts, plan);
   return plan;
 }
 

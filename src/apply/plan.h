@@ -7,6 +7,7 @@
 
 #include "apply/apply.h"
 #include "apply/registry.h"
+#include "apply/superseded.h"
 #include "base/report.h"
 #include "format/patch.h"
 #include "link/image.h"
@@ -40,17 +41,18 @@ struct Plan {
   std::string patch_id;
   std::vector<PartPlan> parts;  // empty: the process has all of the patch already
   size_t functions_there = 0;   // replaced by this patch before
+  Superseded superseded;
   // Of all parts; sorted, disjoint.
   std::vector<LiveRange> old_code, unsafe;
   std::vector<LiveAddr> starts;
   size_t functions() const;
 };
 
-// Findings: those of find_sites(), rebind() if the process runs another build, and prove_live();
-// other-namespace, interposed, already-replaced, call-at-entry, no-room, import-*, and link's.
-// Nullopt if there are findings.
+// `replaces`: Options::replaces. Findings: those of find_sites(), rebind() if the process runs another
+// build, and prove_live(); superseded, other-namespace, interposed, already-replaced, call-at-entry,
+// no-room, variable-changed, import-*, and link's. Nullopt if there are findings.
 std::optional<Plan> make_plan(const proc::Process& process, const format::PatchFile& file,
-                              Report& report);
+                              const std::vector<std::string>& replaces, Report& report);
 
 // Sorts and joins ranges.
 std::vector<LiveRange> normalise(std::vector<LiveRange> ranges);

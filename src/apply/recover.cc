@@ -10,6 +10,11 @@
 // run does. One that says that something is under way speaks for all of its transaction: those that
 // are `applied` already are undone with it.
 //
+// A patch that takes the place of another one (superseded.h) says `committing` until its detours are
+// there, and the other one `yielding` from before the first of them to after the last. Where both are
+// found, the way back is to the other one; where the new one says `applied` already and all its
+// detours are there, the last step is made up for.
+//
 // A library that was patched can be unloaded, and loaded again without the patch. Its registry says
 // `applied` and no detour is there: nothing leads into the image any more, which can go.
 //
@@ -36,7 +41,9 @@
 #include "apply/hooks.h"
 #include "apply/lock.h"
 #include "apply/plan.h"
+#include "apply/superseded.h"
 #include "apply/switch.h"
+#include "apply/takeover.h"
 #include "apply/undo.h"
 #include "base/error.h"
 #include "elf/file.h"
@@ -99,7 +106,7 @@ bool is_unloaded(const proc::Process& process, const Registry& r) {
   std::vector<proc::Module> modules = process.modules();
   const proc::Module* module = find_module(modules, r);
   return module == nullptr ||
-         (!r.detours.empty() && find_faults(process, module, r, true).empty() &&
+         (!r.detours.empty() && find_faults(process, module, r, Expected::HalfDone).empty() &&
           undo_writes(process, r).empty());
 }
 
@@ -125,7 +132,7 @@ void demand_whole(const proc::Process& process, const Group& group,
 // What has to be done to images that go together.
 struct Undo {
   std::vector<CodeWrite> writes;
-  std::vector<RegistryState> registries;
+  std::vector<RegistryChange> registries;
   std::vector<LiveRange> images;
   std::vector<LiveRange> closed;  // besides the images: islands that lead there
   bool may_escape = false;
@@ -170,7 +177,7 @@ void undo_group(const proc::Process& process, const Group& group, const Options&
     if (r.state == State::Reverted) {
       // Its code is the old one already, or somebody else's by now.
     } else if (const proc::Module* module = find_module(modules, r)) {
-      if (auto faults = find_faults(process, module, r, true); !faults.empty()) {
+      if (auto faults = find_faults(process, module, r, Expected::HalfDone); !faults.empty()) {
         throw Refused({{"registry-damaged", r.patch_id, faults.front()}});
       }
       for (CodeWrite& write : undo_writes(process, r)) {
@@ -179,12 +186,48 @@ void undo_group(const proc::Process& process, const Group& group, const Options&
     } else {  // unloaded since
       demand_no_jump_into(process, found);
     }
-    undo.registries.push_back({found.at, r.state});
+    undo.registries.push_back(reverting(found.at, r.state));
     undo.images.push_back(found.image);
     add_new_code_ranges(r, undo.closed);
     undo.may_escape |= r.may_escape && ran;
   }
   perform(process, undo, options, outcome);
+}
+
+// Back to the patches that were superseded, or forth, if all that was left to do was to say so in their
+// registries. False: a thread is inside, or the process is gone.
+bool undo_takeover(const proc::Process& process, const Takeover& takeover, const Options& options,
+                   Outcome& outcome) {
+  const std::vector<proc::Module> modules = process.modules();
+  for (const auto* registries : {&takeover.yielding, &takeover.successor}) {
+    for (const FoundRegistry& found : *registries) {
+      if (find_module(modules, *found.registry) == nullptr) {  // unloaded since
+        demand_no_jump_into(process, found);
+      }
+    }
+  }
+  WayBack back = find_way_back(process, modules, takeover);
+  if (back.whole && !is_interrupted(takeover.successor)) {
+    for (const FoundRegistry& found : takeover.yielding) {
+      write_state(process.memory(), found.at, State::Reverted);
+    }
+    outcome.verdict = Verdict::Recovered;
+    release_unused(process, takeover.yielding, outcome);
+    return true;
+  }
+  Undo undo;
+  undo.writes = std::move(back.writes);
+  for (const FoundRegistry& found : takeover.yielding) {
+    undo.registries.push_back(returning(found.at, found.registry->state));
+  }
+  for (const FoundRegistry& found : takeover.successor) {
+    undo.registries.push_back(reverting(found.at, found.registry->state));
+    undo.images.push_back(found.image);
+    add_new_code_ranges(*found.registry, undo.closed);
+    undo.may_escape |= found.registry->may_escape;
+  }
+  perform(process, undo, options, outcome);
+  return outcome.verdict == Verdict::Recovered;
 }
 
 // Nothing leads into the image: it was mapped and no more, or its library was unloaded.
@@ -194,7 +237,7 @@ void remove_image(const proc::Process& process, const FoundRegistry& found, cons
   Undo undo;
   undo.images = {found.image};
   if (found.registry) {
-    undo.registries = {{found.at, found.registry->state}};
+    undo.registries = {reverting(found.at, found.registry->state)};
     undo.may_escape = found.registry->may_escape;
   }
   perform(process, undo, options, outcome);
@@ -205,8 +248,9 @@ void remove_image(const proc::Process& process, const FoundRegistry& found, cons
 bool release_reverted(const proc::Process& process, const Group& group) {
   std::vector<LiveRange> images;
   bool may_escape = false;
+  const std::vector<FoundRegistry> used = in_use(find_registries(process), {});
   for (const FoundRegistry& found : group) {
-    if (found.registry->state == State::Reverted) {
+    if (found.registry->state == State::Reverted && !is_one_of(used, found)) {
       images.push_back(found.image);
       may_escape |= found.registry->may_escape;
     }
@@ -259,8 +303,16 @@ bool close_images(const proc::Process& process) {
 // Undoes what is half done. False: a thread is inside, or the process is gone.
 bool undo_interrupted(const proc::Process& process, const std::vector<FoundRegistry>& registries,
                       const std::vector<Group>& groups, const Options& options, Outcome& outcome) {
+  const std::vector<Takeover> takeovers = find_takeovers(groups);
+  for (const Takeover& takeover : takeovers) {
+    outcome.patch_id = takeover.successor.front().registry->patch_id;
+    demand_whole(process, takeover.successor, registries);
+    if (!undo_takeover(process, takeover, options, outcome)) {
+      return false;
+    }
+  }
   for (const Group& group : groups) {
-    if (is_interrupted(group)) {
+    if (is_interrupted(group) && !takes_part(takeovers, group)) {
       outcome.patch_id = group.front().registry->patch_id;
       demand_whole(process, group, registries);
       undo_group(process, group, options, outcome);
@@ -364,6 +416,7 @@ Remains what_remains(const Standing& standing) {
     case State::Staged:
     case State::Committing:
     case State::Reverting:
+    case State::Yielding:
       return Remains::Undo;
     case State::Applied:
       return standing.unloaded ? Remains::Undo : Remains::None;

@@ -98,6 +98,8 @@ const char* state_name(State state) {
       return "reverting";
     case State::Reverted:
       return "reverted";
+    case State::Yielding:
+      return "yielding";
   }
   return "unknown";
 }

@@ -21,9 +21,7 @@ namespace qp::apply {
 namespace {
 
 constexpr std::string_view kMagic = "QPATCHRG";
-// Without hooks a registry is of version 3, which older programs know; with them, a revert by one
-// that does not know of hooks has to fail.
-constexpr uint32_t kPlainVersion = 3, kVersion = 4;
+constexpr uint32_t kVersion = 5;
 constexpr uint64_t kMostDetours = 65536;
 
 uint64_t checksum(ByteView payload) {
@@ -33,6 +31,12 @@ uint64_t checksum(ByteView payload) {
 void put_text(Bytes& out, std::string_view text) {
   append(out, static_cast<uint32_t>(text.size()));
   append_text(out, text);
+}
+void put_texts(Bytes& out, const std::vector<std::string>& texts) {
+  append(out, static_cast<uint32_t>(texts.size()));
+  for (const std::string& text : texts) {
+    put_text(out, text);
+  }
 }
 void put_range(Bytes& out, LiveRange range) {
   append(out, range.start.value);
@@ -64,6 +68,14 @@ uint32_t get_count(ByteCursor& in) {
   return count;
 }
 
+std::vector<std::string> get_texts(ByteCursor& in) {
+  std::vector<std::string> out;
+  for (uint32_t i = get_count(in); i > 0; --i) {
+    out.push_back(get_text(in));
+  }
+  return out;
+}
+
 RegistryDetour get_detour(ByteCursor& in) {
   RegistryDetour d;
   d.function = get_text(in);
@@ -92,10 +104,41 @@ RegistryDetour get_detour(ByteCursor& in) {
   return d;
 }
 
+void put_variables(Bytes& out, const std::vector<RegistryVariable>& variables) {
+  append(out, static_cast<uint32_t>(variables.size()));
+  for (const RegistryVariable& v : variables) {
+    put_text(out, v.name);
+    put_text(out, v.file);
+    put_text(out, v.type);
+    append(out, v.at.value);
+    append(out, v.size);
+    append(out, static_cast<uint8_t>(v.block_offset.has_value()));
+    append(out, v.block_offset.value_or(0));
+  }
+}
+
+void get_variables(ByteCursor& in, Registry& registry) {
+  for (uint32_t i = get_count(in); i > 0; --i) {
+    RegistryVariable v;
+    v.name = get_text(in);
+    v.file = get_text(in);
+    v.type = get_text(in);
+    v.at = LiveAddr(in.read<uint64_t>());
+    v.size = in.read<uint64_t>();
+    const bool is_thread_local = in.read<uint8_t>() != 0;
+    const auto offset = in.read<uint64_t>();
+    v.block_offset = is_thread_local ? std::optional(offset) : std::nullopt;
+    registry.variables.push_back(std::move(v));
+  }
+}
+
 void put_hooks(Bytes& out, const Registry& registry) {
+  append(out, static_cast<uint32_t>(registry.hooks.size()));
+  if (registry.hooks.empty()) {
+    return;
+  }
   append(out, registry.hook_return.value);
   append(out, registry.hook_asked.value);
-  append(out, static_cast<uint32_t>(registry.hooks.size()));
   for (const RegistryHook& h : registry.hooks) {
     put_text(out, h.name);
     append(out, static_cast<uint8_t>(h.when));
@@ -107,9 +150,12 @@ void put_hooks(Bytes& out, const Registry& registry) {
 // Hooks are run: where they lie is believed only within the image.
 void get_hooks(ByteCursor& in, Registry& registry) {
   using format::Hook;
+  const uint32_t count = get_count(in);
+  if (count == 0) {
+    return;
+  }
   registry.hook_return = LiveAddr(in.read<uint64_t>());
   registry.hook_asked = LiveAddr(in.read<uint64_t>());
-  auto count = get_count(in);
   for (uint32_t i = 0; i < count; ++i) {
     RegistryHook h;
     h.name = get_text(in);
@@ -143,10 +189,7 @@ std::vector<RegistryDetour::Written> RegistryDetour::written() const {
 Bytes encode_registry(const Registry& registry) {
   Bytes payload;
   put_text(payload, registry.patch_id);
-  append(payload, static_cast<uint32_t>(registry.cves.size()));
-  for (const std::string& cve : registry.cves) {
-    put_text(payload, cve);
-  }
+  put_texts(payload, registry.cves);
   put_text(payload, registry.description);
   put_text(payload, registry.target_name);
   put_text(payload, registry.target_build_id);
@@ -175,12 +218,12 @@ Bytes encode_registry(const Registry& registry) {
       put_range(payload, r);
     }
   }
-  if (!registry.hooks.empty()) {
-    put_hooks(payload, registry);
-  }
+  put_texts(payload, registry.supersedes);
+  put_variables(payload, registry.variables);
+  put_hooks(payload, registry);
   Bytes out;
   append_text(out, kMagic);
-  append(out, registry.hooks.empty() ? kPlainVersion : kVersion);
+  append(out, kVersion);
   append(out, static_cast<uint32_t>(registry.state));
   append(out, static_cast<uint64_t>(payload.size()));
   append(out, checksum(payload));
@@ -202,14 +245,14 @@ std::optional<Registry> decode_registry(ByteView bytes, std::string& why) {
       return std::nullopt;
     }
     const auto version = header.read<uint32_t>();
-    if (version < kPlainVersion || version > kVersion) {
+    if (version != kVersion) {
       why = fmt::format("it has version {}; this qpatch knows {}", version, kVersion);
       return std::nullopt;
     }
     Registry r;
     auto state = header.read<uint32_t>();
     if (state < static_cast<uint32_t>(State::Staged) ||
-        state > static_cast<uint32_t>(State::Reverted)) {
+        state > static_cast<uint32_t>(State::Yielding)) {
       why = fmt::format("its state is {}", state);
       return std::nullopt;
     }
@@ -224,10 +267,7 @@ std::optional<Registry> decode_registry(ByteView bytes, std::string& why) {
     }
     ByteCursor in(payload, "registry");
     r.patch_id = get_text(in);
-    auto cves = get_count(in);
-    for (uint32_t i = 0; i < cves; ++i) {
-      r.cves.push_back(get_text(in));
-    }
+    r.cves = get_texts(in);
     r.description = get_text(in);
     r.target_name = get_text(in);
     r.target_build_id = get_text(in);
@@ -240,9 +280,9 @@ std::optional<Registry> decode_registry(ByteView bytes, std::string& why) {
     for (uint32_t i = 0; i < detours; ++i) {
       r.detours.push_back(get_detour(in));
     }
-    if (version == kVersion) {
-      get_hooks(in, r);
-    }
+    r.supersedes = get_texts(in);
+    get_variables(in, r);
+    get_hooks(in, r);
     return r;
   } catch (const Error& e) {
     why = e.what();

@@ -20,7 +20,8 @@ enum class State : uint32_t {
   Committing = 2,
   Applied = 3,
   Reverting = 4,
-  Reverted = 5
+  Reverted = 5,
+  Yielding = 6,  // applied, and about to make room for a patch that supersedes it
 };
 
 struct RegistryDetour {
@@ -57,6 +58,19 @@ struct RegistryHook {
   LiveAddr function;
 };
 
+// A variable that the patch brought, or took over from one that it superseded. It is where it is: a
+// patch that supersedes this one goes on using it there.
+struct RegistryVariable {
+  std::string name;  // without the numbers that compilers append
+  std::string file;  // FILE scope of a static one
+  std::string type;  // format::Variable's
+  LiveAddr at;
+  uint64_t size = 0;
+  // Thread-local: `at` is the description of the block of its patch, which runtime.h calls tls_block.
+  std::optional<uint64_t> block_offset;
+  bool operator==(const RegistryVariable&) const = default;
+};
+
 struct Registry {
   State state = State::Staged;
   std::string patch_id;
@@ -72,7 +86,9 @@ struct Registry {
   // A patch can have several images in a process, which are applied and reverted together: those
   // with equal patch id and equal number here. 0: it is alone.
   uint64_t transaction = 0;
+  std::vector<std::string> supersedes;  // ids of patches
   std::vector<RegistryDetour> detours;
+  std::vector<RegistryVariable> variables;
   std::vector<RegistryHook> hooks;   // in the order of the patch
   LiveAddr hook_return, hook_asked;  // link::Image's, if there are hooks
 };

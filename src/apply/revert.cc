@@ -16,11 +16,26 @@
 #include "apply/plan.h"
 #include "apply/recover.h"
 #include "apply/registries.h"
+#include "apply/superseded.h"
 #include "apply/switch.h"
 #include "apply/undo.h"
 
 namespace qp::apply {
 namespace {
+
+// Reverted images that hold variables of the patch, and of no other one that is applied.
+std::vector<FoundRegistry> homes_of_variables(const proc::Process& process, const Group& group) {
+  const std::vector<FoundRegistry> all = find_registries(process);
+  const std::vector<FoundRegistry> others = in_use(all, group);
+  std::vector<FoundRegistry> out;
+  for (const FoundRegistry& found : in_use(all, {})) {
+    if (found.registry && found.registry->state == State::Reverted &&
+        std::none_of(others.begin(), others.end(), [&](auto& o) { return o.at == found.at; })) {
+      out.push_back(found);
+    }
+  }
+  return out;
+}
 
 // All that the patch has in the process; may be empty.
 Group find_applied(const proc::Process& process, const std::string& patch_id) {
@@ -62,7 +77,7 @@ void revert_in(const proc::Process& process, const std::string& patch_id, const 
   }
   const std::vector<proc::Module> modules = process.modules();
   std::vector<CodeWrite> writes;
-  std::vector<RegistryState> registries;
+  std::vector<RegistryChange> registries;
   std::vector<LiveRange> images, closed;
   std::vector<NamedCode> names;
   bool may_escape = false;
@@ -74,12 +89,13 @@ void revert_in(const proc::Process& process, const std::string& patch_id, const 
     for (CodeWrite& write : undo_writes(process, r)) {
       writes.push_back(std::move(write));
     }
-    registries.push_back({found.at, State::Applied});
+    registries.push_back(reverting(found.at, State::Applied));
     images.push_back(found.image);
     add_new_code_ranges(r, closed);
     may_escape |= r.may_escape;
     add_new_code(r, names);
   }
+  const std::vector<FoundRegistry> homes = homes_of_variables(process, group);
   outcome.functions = names.size();
   using When = format::Hook::When;
   std::vector<const Registry*> records;
@@ -111,6 +127,10 @@ void revert_in(const proc::Process& process, const std::string& patch_id, const 
       if (hooks.stuck()) {
         outcome.notes.push_back(kHookStuck);
         break;
+      }
+      for (const FoundRegistry& found : homes) {
+        images.push_back(found.image);
+        may_escape |= found.registry->may_escape;
       }
       release_images(process, images, may_escape, outcome);
       break;

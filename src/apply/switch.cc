@@ -198,29 +198,42 @@ Switched switch_over(const proc::Process& process, const Closed& closed, const O
   }
 }
 
-void change_together(const proc::Memory& memory, const std::vector<RegistryState>& registries,
-                     const std::vector<CodeWrite>& writes, const Change& change) {
+RegistryChange committing(LiveAddr at) {
+  return {at, State::Staged, State::Committing, State::Applied};
+}
+RegistryChange reverting(LiveAddr at, State before) {
+  return {at, before, State::Reverting, State::Reverted};
+}
+RegistryChange yielding(LiveAddr at) {
+  return {at, State::Applied, State::Yielding, State::Reverted};
+}
+RegistryChange returning(LiveAddr at, State before) {
+  return {at, before, State::Yielding, State::Applied};
+}
+
+void change_together(const proc::Memory& memory, const std::vector<RegistryChange>& registries,
+                     const std::vector<CodeWrite>& writes, const Steps& steps) {
   size_t begun = 0, written = 0;
   try {
-    for (const RegistryState& registry : registries) {
+    for (const RegistryChange& registry : registries) {
       ++begun;
-      write_state(memory, registry.at, change.during);
-      fault_point(change.begun);
+      write_state(memory, registry.at, registry.during);
+      fault_point(steps.begun);
     }
     check_expected(memory, writes);
     for (const CodeWrite& w : writes) {
       ++written;
       memory.write(w.at, w.wanted);
-      fault_point(change.written);
+      fault_point(steps.written);
       Bytes have(w.wanted.size());
       if (!memory.try_read(w.at, have) || have != w.wanted) {
         throw Error("system", "reading back the entry of", w.function,
                     "the process does not have what was written");
       }
     }
-    for (const RegistryState& registry : registries) {
-      fault_point(change.finish);
-      write_state(memory, registry.at, change.after);
+    for (const RegistryChange& registry : registries) {
+      fault_point(steps.finish);
+      write_state(memory, registry.at, registry.after);
     }
   } catch (...) {
     // Code first: as long as one registry says that something is under way, all of them are undone
@@ -228,8 +241,8 @@ void change_together(const proc::Memory& memory, const std::vector<RegistryState
     while (written-- > 0) {  // backwards, as an island has to be there longer than the jump to it
       memory.write(writes[written].at, writes[written].expected);
     }
-    for (size_t i = 0; i < begun; ++i) {
-      write_state(memory, registries[i].at, registries[i].state);
+    while (begun-- > 0) {
+      write_state(memory, registries[begun].at, registries[begun].before);
     }
     throw;
   }

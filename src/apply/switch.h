@@ -35,27 +35,28 @@ struct CodeWrite {
   Bytes expected, wanted;
 };
 
-// A registry and the state that it is in.
-struct RegistryState {
+// What becomes of a registry: the state that it is in, and those before and behind the writes to code.
+struct RegistryChange {
   LiveAddr at;
-  State state = State::Staged;
+  State before = State::Staged, during = State::Committing, after = State::Applied;
 };
+RegistryChange committing(LiveAddr at);               // staged → applied
+RegistryChange reverting(LiveAddr at, State before);  // → reverted
+RegistryChange yielding(LiveAddr at);                 // applied → reverted, to another patch
+RegistryChange returning(LiveAddr at, State before);  // → applied, when that one goes again
 
-// What becomes of code and registries, in the order in which it is written; each step has a fault
-// point of this name behind it (finish: before it).
-struct Change {
-  State during, after;
+// The fault points in a change: behind the first write to each registry and behind each to code, and
+// before the last to each registry.
+struct Steps {
   std::string_view begun, written, finish;
 };
-inline constexpr Change kCommit = {State::Committing, State::Applied, "commit.begun",
-                                   "commit.detour", "commit.finish"};
-inline constexpr Change kRevert = {State::Reverting, State::Reverted, "revert.begun",
-                                   "revert.detour", "revert.finish"};
+inline constexpr Steps kCommit = {"commit.begun", "commit.detour", "commit.finish"};
+inline constexpr Steps kRevert = {"revert.begun", "revert.detour", "revert.finish"};
 
 // Detours of all images as a unit: all are written and read back and all registries say so, or none.
-// While the process is frozen. Throws Error{system} after restoring; Refused{text-modified} before
-// any write to code if the bytes are not `expected`.
-void change_together(const proc::Memory& memory, const std::vector<RegistryState>& registries,
-                     const std::vector<CodeWrite>& writes, const Change& change);
+// Registries are written in their order both times. While the process is frozen. Throws Error{system}
+// after restoring; Refused{text-modified} before any write to code if the bytes are not `expected`.
+void change_together(const proc::Memory& memory, const std::vector<RegistryChange>& registries,
+                     const std::vector<CodeWrite>& writes, const Steps& steps);
 
 }  // namespace qp::apply

@@ -12,6 +12,7 @@
 
 #include "apply/reach.h"
 #include "apply/stage.h"
+#include "apply/superseded.h"
 #include "elf/file.h"
 
 namespace qp::apply {
@@ -24,6 +25,23 @@ Bytes read_live(const proc::Process& process, LiveAddr at, size_t size) {
   Bytes bytes(size);
   bytes.resize(process.memory().read_some(at, bytes));
   return bytes;
+}
+
+// Whether a patch that is applied has these bytes there: one that was about to be superseded by this one.
+bool is_written_by_another(const proc::Process& process, const Registry& registry, LiveAddr at,
+                           const Bytes& bytes) {
+  for (const FoundRegistry& found : find_registries(process)) {
+    if (!found.registry || found.registry->state != State::Applied ||
+        found.registry->image == registry.image) {
+      continue;
+    }
+    for (const CodeWrite& write : writes_of(*found.registry)) {
+      if (write.at == at && write.wanted == bytes) {
+        return true;
+      }
+    }
+  }
+  return false;
 }
 
 // Second look, after the switch: are the images unreachable?
@@ -53,9 +71,8 @@ const proc::Module* find_module(const std::vector<proc::Module>& modules, const 
   return nullptr;
 }
 
-// What the registry says against what is there.
 std::vector<std::string> find_faults(const proc::Process& process, const proc::Module* module,
-                                     const Registry& r, bool half_done) {
+                                     const Registry& r, Expected expected) {
   std::vector<std::string> faults;
   if (module == nullptr || !module->file) {
     return {fmt::format("{} (build-id {}) is not mapped at the place that it names", r.target_name,
@@ -76,7 +93,9 @@ std::vector<std::string> find_faults(const proc::Process& process, const proc::M
         faults.push_back(
             fmt::format("the saved bytes of {} are not those of the target's file", d.function));
       } else if (Bytes have = read_live(process, w.at, w.jump.size());
-                 have != w.jump && !(half_done && have == w.saved)) {
+                 have != w.jump && expected != Expected::Anything &&
+                 !(expected == Expected::HalfDone &&
+                   (have == w.saved || is_written_by_another(process, r, w.at, have)))) {
         faults.push_back(fmt::format("{} at {:#x} holds {}, not the detour {}", d.function,
                                      w.at.value, hex(have), hex(w.jump)));
       }

@@ -15,11 +15,19 @@ namespace qp::apply {
 // The module that the registry names, at the place that it names; nullptr if it is not there.
 const proc::Module* find_module(const std::vector<proc::Module>& modules, const Registry& registry);
 
+// Of the detours of a patch.
+enum class Expected : uint8_t {
+  Complete,
+  HalfDone,  // some may not be there: the saved bytes are, or what a patch that is applied wrote
+  Anything,  // what is there is looked at elsewhere
+};
+
 // What the registry says against what is there: detours must lie in the module's text, the saved
-// bytes must be those of the module's file, and the live bytes the detours. `half_done`: they may
-// also be the saved bytes. Empty: all as it should be.
+// bytes must be those of the module's file, and the live bytes what is expected. Empty: all as it
+// should be.
 std::vector<std::string> find_faults(const proc::Process& process, const proc::Module* module,
-                                     const Registry& registry, bool half_done = false);
+                                     const Registry& registry,
+                                     Expected expected = Expected::Complete);
 
 // Where nobody may be when the detours go: the image, and the islands that lead to it.
 void add_new_code_ranges(const Registry& registry, std::vector<LiveRange>& out);

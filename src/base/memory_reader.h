@@ -2,6 +2,8 @@
 #pragma once
 
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "base/address.h"
 #include "base/bytes.h"
@@ -29,6 +31,34 @@ std::optional<uint64_t> find_word(const BasicReader<A>& memory, A at) {
 
 using MemoryReader = BasicReader<LiveAddr>;  // a process
 using TargetReader = BasicReader<LinkAddr>;  // a target: its file, or one module of a process
+
+// A process as it will be when some of its bytes are others.
+class ChangedMemory final : public MemoryReader {
+ public:
+  struct Change {
+    LiveAddr at;
+    Bytes bytes;
+  };
+  // `memory` outlives it. Of changes that overlap the later one counts.
+  ChangedMemory(const MemoryReader& memory, std::vector<Change> changes)
+      : memory_(memory), changes_(std::move(changes)) {}
+  size_t read_some(LiveAddr at, ByteSpan out) const override {
+    const size_t size = memory_.read_some(at, out);
+    for (const Change& change : changes_) {
+      for (size_t i = 0; i < change.bytes.size(); ++i) {
+        if (const auto where = static_cast<uint64_t>(change.at + i - at);
+            at <= change.at + i && where < size) {
+          out[where] = change.bytes[i];
+        }
+      }
+    }
+    return size;
+  }
+
+ private:
+  const MemoryReader& memory_;
+  std::vector<Change> changes_;
+};
 
 // One module of a process seen as a target.
 class ModuleReader final : public TargetReader {

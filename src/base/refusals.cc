@@ -259,7 +259,19 @@ const std::vector<RefusalKind>& all_refusals() {
        "The live code of the function is that patch's jump, not the original's code, so nothing "
        "can "
        "be proven about it.",
-       "Revert the other patch first (`qpatch list`), or build one patch that holds both fixes.",
+       "Build one patch that holds both fixes, with `--supersedes`, or say `--replace` if this one "
+       "does; or revert the other patch first (`qpatch list`).",
+       ExitCode::NoMatch, false},
+      {"superseded", "a patch that took this one's place is applied",
+       "It was made to hold what this one repairs, and more. Applying this one would take that out "
+       "again, or mix the two.",
+       "Nothing, as a rule. To go back to this patch: `--replace` with the id of the other one.",
+       ExitCode::NoMatch, false},
+      {"variable-changed", "a variable that an earlier patch brought is another one in this patch",
+       "A patch that takes the place of an earlier one goes on with its variables. This one has "
+       "another size or type, or there are several of its name, so the value it has can't be used.",
+       "Give the new variable another name; a post-apply hook can fill it. Or revert the earlier "
+       "patch first: then its variables are gone.",
        ExitCode::NoMatch, false},
       {"registry-damaged", "the record of a patch in the process can't be trusted",
        "The process wrote over it, or it belongs to another version of qpatch; an empty one was "

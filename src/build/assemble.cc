@@ -34,6 +34,7 @@
 #include "base/error.h"
 #include "build/merger.h"
 #include "build/runtime.h"
+#include "build/variables.h"
 #include "link/image.h"
 #include "match/way_of_target.h"
 
@@ -125,6 +126,7 @@ class Assembler {
     for (size_t i = 0; i < units_.size(); ++i) {
       add_hooks(*units_[i].diff, fresh[i]);
     }
+    patch_.variables = find_variables(fresh_.graph);
     patch_.fresh = std::move(fresh_.graph);
     patch_.fresh_bindings = std::move(fresh_.bindings);
     patch_.old = std::move(old_.graph);

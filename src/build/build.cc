@@ -32,6 +32,7 @@
 #include "build/patched_tree.h"
 #include "build/thread_locals.h"
 #include "build/touched_units.h"
+#include "build/variables.h"
 
 namespace qp::build {
 namespace {
@@ -335,6 +336,9 @@ Result build(const Request& request, Report& report) {
                               touched.units[0].recorded_file));
   }
   check_new_globals(file, report);
+  for (const format::PatchFile& predecessor : request.predecessors) {
+    check_variables(file, predecessor, report);
+  }
   if (report.clean() && !file.parts.empty()) {
     result.patch = std::move(file);
   }

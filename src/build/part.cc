@@ -20,6 +20,7 @@
 #include "base/error.h"
 #include "build/assemble.h"
 #include "build/rehearse.h"
+#include "build/variables.h"
 
 namespace qp::build {
 
@@ -36,6 +37,7 @@ format::Meta make_meta(const Request& request, const Part& part) {
   meta.position_independent = target.file->type() == elf::FileType::SharedObject;
   meta.description = request.description;
   meta.cves = request.cves;
+  meta.supersedes = request.supersedes;
   for (const Analysis& unit : part.units) {
     if (unit.chosen) {
       meta.sources.push_back(unit.unit->recorded_file);
@@ -139,6 +141,21 @@ void leave_to_others(std::vector<Part>& parts, std::vector<std::string>& warning
   }
 }
 
+namespace {
+
+std::vector<UnitTypes> read_types(const Part& part) {
+  std::vector<UnitTypes> out;
+  for (const Analysis& unit : part.units) {
+    for (size_t i = 0; unit.chosen && i < unit.types.size(); ++i) {
+      out.push_back({unit.whole_program ? "" : unit.diff->patched.source,
+                     elf::read_types(elf::File::open(unit.types[i].patched))});
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
 std::optional<format::Patch> make_patch(Part& part, const Request& request) {
   std::vector<MatchedUnit> matched;
   for (Analysis& unit : part.units) {
@@ -161,6 +178,9 @@ std::optional<format::Patch> make_patch(Part& part, const Request& request) {
     return std::nullopt;
   }
   patch.meta = make_meta(request, part);
+  if (!patch.variables.empty()) {
+    add_types(patch, read_types(part));
+  }
   rehearse_link(patch, target, part.report);
   return patch;
 }

@@ -8,6 +8,7 @@
 #include "cli/duration.h"
 #include "cli/hook_timeout.h"
 #include "cli/outcomes.h"
+#include "cli/patch_name.h"
 #include "format/file.h"
 
 namespace qp::cli {
@@ -16,6 +17,7 @@ Command add_apply(CLI::App& app) {
   struct Arguments {
     std::string file, timeout = "10s", hook_timeout;
     ProcessSelection processes;
+    std::vector<std::string> replaces;
     apply::Consistency consistency = apply::Consistency::Process;
     bool memfd = false, json = false;
   };
@@ -28,6 +30,7 @@ Command add_apply(CLI::App& app) {
   add_hook_timeout(*sub, args->hook_timeout);
   sub->add_flag("--memfd", args->memfd, "Map the image from memory, not from a file");
   add_consistency(*sub, args->consistency);
+  add_replace(*sub, args->replaces);
   sub->add_flag("--json", args->json, "Machine-readable output");
   return {sub, [args] {
             apply::Options options;
@@ -38,7 +41,10 @@ Command add_apply(CLI::App& app) {
             format::PatchFile patch = format::open_patch(args->file);
             return report_results(
                 for_each_process(args->processes,
-                                 [&](pid_t pid) { return apply::apply(pid, patch, options); }),
+                                 [&](pid_t pid) {
+                                   options.replaces = find_replaced(pid, args->replaces);
+                                   return apply::apply(pid, patch, options);
+                                 }),
                 args->json);
           }};
 }

@@ -2,6 +2,7 @@
 
 #include "build/build.h"
 
+#include <algorithm>
 #include <iostream>
 #include <map>
 #include <memory>
@@ -14,6 +15,7 @@
 #include "cli/diff_output.h"
 #include "cli/executable.h"
 #include "cli/messages.h"
+#include "cli/patch_name.h"
 #include "format/file.h"
 
 namespace qp::cli {
@@ -21,10 +23,29 @@ namespace {
 
 struct Arguments {
   std::string compdb, link_command, output, description, keep;
-  std::vector<std::string> targets, debug_files, patches, cves, allow;
+  std::vector<std::string> targets, debug_files, patches, cves, allow, supersedes;
   int jobs = 0;
   bool verbose = false, json = false;
 };
+
+// A patch file, whose predecessors go with it, or an id.
+void add_superseded(const std::string& what, build::Request& request) {
+  const auto add = [&](const std::string& id) {
+    auto& ids = request.supersedes;
+    if (std::find(ids.begin(), ids.end(), id) == ids.end()) {
+      ids.push_back(id);
+    }
+  };
+  if (is_patch_id(what)) {
+    return add(what);
+  }
+  format::PatchFile patch = format::open_patch(what);
+  add(patch.id());
+  for (const std::string& id : patch.parts.front().meta.supersedes) {
+    add(id);
+  }
+  request.predecessors.push_back(std::move(patch));
+}
 
 build::Request make_request(const Arguments& args) {
   build::Request r;
@@ -38,6 +59,9 @@ build::Request make_request(const Arguments& args) {
   r.description = args.description;
   r.cves = args.cves;
   r.waivers.insert(args.allow.begin(), args.allow.end());
+  for (const std::string& patch : args.supersedes) {
+    add_superseded(patch, r);
+  }
   r.keep = args.keep;
   r.jobs = args.jobs;
   return r;
@@ -174,6 +198,8 @@ Command add_build(CLI::App& app) {
   sub->add_option("--cve", args->cves, "CVE id that the patch closes; repeat for several");
   sub->add_option("--description", args->description, "One line on what the patch does");
   sub->add_option("--allow", args->allow, "Waiver ID:NAME, such as type-layout:Foo; recorded");
+  sub->add_option("--supersedes", args->supersedes,
+                  "Patch, as a file or by its id, whose place the new one takes; repeat for several");
   sub->add_option("--keep", args->keep, "Keep the compiled objects in this directory");
   sub->add_option("-j,--jobs", args->jobs, "Compilations at once (0: one per processor)");
   sub->add_flag("-v,--verbose", args->verbose, "Also tell what is included and bound, and why");

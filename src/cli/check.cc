@@ -7,6 +7,7 @@
 #include "cli/consistency.h"
 #include "cli/duration.h"
 #include "cli/outcomes.h"
+#include "cli/patch_name.h"
 #include "format/file.h"
 
 namespace qp::cli {
@@ -15,6 +16,7 @@ Command add_check(CLI::App& app) {
   struct Arguments {
     std::string file, timeout = "0ms";
     ProcessSelection processes;
+    std::vector<std::string> replaces;
     apply::Consistency consistency = apply::Consistency::Process;
     bool json = false;
   };
@@ -26,6 +28,7 @@ Command add_check(CLI::App& app) {
   sub->add_option("--timeout", args->timeout, "How long to look while a thread is inside")
       ->capture_default_str();
   add_consistency(*sub, args->consistency);
+  add_replace(*sub, args->replaces);
   sub->add_flag("--json", args->json, "Machine-readable output");
   return {sub, [args] {
             apply::Options options;
@@ -34,7 +37,10 @@ Command add_check(CLI::App& app) {
             format::PatchFile patch = format::open_patch(args->file);
             return report_results(
                 for_each_process(args->processes,
-                                 [&](pid_t pid) { return apply::check(pid, patch, options); }),
+                                 [&](pid_t pid) {
+                                   options.replaces = find_replaced(pid, args->replaces);
+                                   return apply::check(pid, patch, options);
+                                 }),
                 args->json);
           }};
 }

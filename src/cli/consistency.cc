@@ -10,7 +10,7 @@ void add_consistency(CLI::App& app, apply::Consistency& out) {
                                                             {"thread", Consistency::Thread},
                                                             {"none", Consistency::None}};
   app.add_option("--consistency", out,
-                 "Who may be in old code at the switch: process (nobody, suspended contexts "
+                 "Who may be in the code that goes, at the switch: process (nobody, suspended contexts "
                  "included), thread (suspended contexts finish it), none (threads too)")
       ->transform(CLI::CheckedTransformer(kNames).description("process|thread|none"));
 }

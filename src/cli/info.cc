@@ -129,6 +129,7 @@ nlohmann::json part_json(const format::Patch& patch) {
           {"toolchain", m.toolchain},
           {"sources", m.sources},
           {"waivers", m.waivers},
+          {"supersedes", m.supersedes},
           {"functions", std::move(functions)},
           {"hooks", std::move(hooks)},
           {"data", std::move(data)},
@@ -221,6 +222,7 @@ void print_part(const format::Patch& patch) {
   print_line("target", fmt::format("{}, build-id {}", m.target_name, m.target_build_id));
   print_line("compiled by", m.toolchain);
   print_line("sources", fmt::format("{}", fmt::join(m.sources, " ")));
+  print_line("supersedes", fmt::format("{}", fmt::join(m.supersedes, " ")));
   print_line("waivers", fmt::format("{}", fmt::join(m.waivers, " ")));
   print_functions(patch);
   print_hooks(patch);

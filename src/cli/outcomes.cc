@@ -71,7 +71,10 @@ Told tell(const ProcessResult& r) {
             r.failure->exit_code()};
   }
   const Outcome& o = r.outcome;
-  std::string pause = fmt::format("{}, pause {}", functions(o.functions), format_duration(o.pause));
+  const std::string place =
+      o.superseded.empty() ? "" : fmt::format(", in place of {}", fmt::join(o.superseded, ", "));
+  const std::string pause = fmt::format("{}, pause {}{}", functions(o.functions),
+                                        format_duration(o.pause), place);
   switch (o.verdict) {
     case Verdict::Patched:
       return with_hooks(o, "patched", pause);
@@ -86,7 +89,7 @@ Told tell(const ProcessResult& r) {
     case Verdict::AlreadyApplied:
       return {"applied already", functions(o.functions)};
     case Verdict::Patchable:
-      return {"patchable", functions(o.functions)};
+      return {"patchable", functions(o.functions) + place};
     case Verdict::Gone:
       return {"gone", "the process exited meanwhile, or became another program"};
     case Verdict::NotApplied:
@@ -175,6 +178,7 @@ void print_results_json(const Results& results) {
                          {"detail", told.detail},
                          {"exit_code", static_cast<int>(told.code)},
                          {"patch", o.patch_id},
+                         {"superseded", o.superseded},
                          {"functions", o.functions},
                          {"pause_ns", o.pause.count()},
                          {"longest_pause_ns", o.longest_pause.count()},

@@ -185,6 +185,8 @@ class PatchChecker {
         throw fail(fmt::format("hook '{}' is not a function", h.name));
       }
     }
+    std::for_each(patch_.variables.begin(), patch_.variables.end(),
+                  [this](const Variable& v) { check_variable(v); });
   }
 
  private:
@@ -249,6 +251,17 @@ class PatchChecker {
           }
         }
       }
+    }
+  }
+
+  void check_variable(const Variable& v) const {
+    fresh_.line(v.name, "a variable's name");
+    fresh_.line(v.type, "a variable's type");
+    const auto& symbols = patch_.fresh.symbols;
+    const auto atom = v.symbol < symbols.size() ? symbols[v.symbol].atom : std::nullopt;
+    if (!atom || !elf::is_writable(patch_.fresh.atoms[*atom].storage) ||
+        patch_.fresh.atoms[*atom].symbol != v.symbol) {
+      throw fail(fmt::format("'{}' is not a variable of it", v.name));
     }
   }
 

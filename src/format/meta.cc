@@ -141,6 +141,10 @@ class MetaReader {
     return r;
   }
 
+  Variable variable(const Json& value) const {
+    return {number_at(value, "symbol"), text_at(value, "name"), text_at(value, "type")};
+  }
+
   template <class E, size_t n>
   E one_of(const E (&all)[n], const Json& object, const char* key) const {
     const std::string text = text_at(object, key);
@@ -214,7 +218,11 @@ Bytes write_meta(const Patch& patch) {
                {"sources", m.sources},
                {"waivers", m.waivers},
                {"supersedes", m.supersedes},
-               {"replaced", replaced}};
+               {"replaced", replaced},
+               {"variables", Json::array()}};
+  for (const Variable& v : patch.variables) {
+    json["variables"].push_back({{"symbol", v.symbol}, {"name", v.name}, {"type", v.type}});
+  }
   for (const Hook& h : patch.hooks) {
     json["hooks"].push_back({{"name", h.name},
                              {"file", h.file},
@@ -251,6 +259,9 @@ void parse_meta(ByteView json, const std::string& name, Patch& patch) {
   m.supersedes = reader.texts_at(root, "supersedes");
   for (const Json& value : reader.list_at(root, "replaced")) {
     patch.replaced.push_back(reader.replaced(value));
+  }
+  for (const Json& value : reader.list_at(root, "variables")) {
+    patch.variables.push_back(reader.variable(value));
   }
   if (reader.number_at(root, "format") == kHooksVersion) {
     for (const Json& value : reader.list_at(root, "hooks")) {

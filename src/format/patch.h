@@ -25,7 +25,7 @@ struct Meta {
   std::string toolchain;             // DW_AT_producer of the compilation
   std::vector<std::string> sources;  // the units that were compiled, as recorded
   std::vector<std::string> waivers;  // "type-layout:Foo"
-  std::vector<std::string> supersedes;
+  std::vector<std::string> supersedes;  // ids of patches that make room for this one
 };
 
 // A function that is replaced in the target.
@@ -51,6 +51,15 @@ struct Hook {
   elf::AtomId function = 0;  // in Patch::fresh
   bool operator==(const Hook&) const = default;
 };
+// A variable that the patch adds and that keeps its value when a later patch supersedes this one: that
+// one has a variable of the same name, file, size and type.
+struct Variable {
+  elf::AtomSymbolId symbol = 0;  // in Patch::fresh; defined there, writable
+  std::string name;  // of a static local "function::name"; without the numbers of compilers
+  std::string type;  // hash of what its debug information says; "" if it has none
+  bool operator==(const Variable&) const = default;
+};
+
 const char* name_of(Hook::When when);      // "pre-apply"
 const char* name_of(Hook::Others others);  // "stopped"
 
@@ -67,6 +76,7 @@ struct Patch {
   std::vector<elf::Binding> old_bindings;  // parallel to old.symbols; Unbound: not needed
   std::vector<Replaced> replaced;          // by entry
   std::vector<Hook> hooks;                 // in the order in which they run
+  std::vector<Variable> variables;         // by symbol
 
   std::string id() const;  // first 8 characters of the content hash of write_patch(*this)
 };

@@ -188,12 +188,14 @@ std::vector<Detour> plan_detours(const format::Patch& patch, const Image& image,
   });
   each([&](size_t i, const format::Replaced& f, uint64_t size, const Bytes& code,
            std::optional<LinkAddr> next) -> std::optional<Detour> {
-    const bool is_short = findings[i].refusals().front().id == "function-short";
+    if (findings[i].refusals().front().id != "function-short") {
+      return std::nullopt;
+    }
     const LinkAddr jump = f.entry + jump_offset(code, size);
-    return is_short
-               ? plan_short_detour(f.name, f.entry, size, code, image.new_functions[i].range.start,
-                                   next, text.spares(jump, kJumpSize), taken)
-               : std::nullopt;
+    const auto own = text.own_island ? text.own_island(jump) : std::nullopt;
+    return plan_short_detour(f.name, f.entry, size, code, image.new_functions[i].range.start, next,
+                             own ? std::vector{*own} : text.spares(jump, kJumpSize),
+                             own ? std::vector<LinkRange>{} : taken);
   });
   std::vector<Detour> out;
   for (size_t i = 0; i < plans.size(); ++i) {

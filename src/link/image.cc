@@ -223,9 +223,9 @@ uint64_t image_size(const format::Patch& patch, uint64_t registry_size) {
 }
 
 Image link_image(const format::Patch& patch, LinkAddr base, uint64_t registry_size,
-                 Report& report) {
+                 Report& report, const ThreadLocals& elsewhere) {
   const Layout layout = lay_out(patch, base, registry_size, report);
-  Content content = make_content(patch, layout, report);
+  Content content = make_content(patch, layout, elsewhere, report);
 
   const Area& eh_frame = layout.parts[kEhFrame];
   const Area& eh_frame_hdr = layout.parts[kEhFrameHdr];
@@ -252,6 +252,13 @@ Image link_image(const format::Patch& patch, LinkAddr base, uint64_t registry_si
   image.range = layout.range;
   image.segments = layout.segments;
   image.atoms = layout.atoms;
+  image.thread_locals = layout.tls.description;
+  for (elf::AtomSymbolId id = 0; id < patch.fresh.symbols.size(); ++id) {
+    const elf::AtomSymbol& symbol = patch.fresh.symbols[id];
+    if (symbol.atom && elf::is_tls(patch.fresh.atoms[*symbol.atom].storage)) {
+      image.block_offsets[id] = layout.tls.offsets[*symbol.atom] + symbol.offset;
+    }
+  }
   image.fills = std::move(content.fills);
   image.registry = {layout.parts[kRegistry].address,
                     layout.parts[kRegistry].address + registry_size};

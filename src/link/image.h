@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -69,6 +70,10 @@ struct Image {
     uint32_t replaced;
   };
   std::vector<LinkAddr> atoms;          // per atom of Patch::fresh: where it is
+  // Of an image with new thread-local variables: the description of their block (layout.h), and where
+  // they are in it, per symbol of Patch::fresh.
+  LinkAddr thread_locals;
+  std::map<elf::AtomSymbolId, uint64_t> block_offsets;
   std::vector<Function> new_functions;  // per Patch::replaced, same order: where the new one is
   std::vector<LinkAddr> hooks;          // per Patch::hooks, same order
   // Of an image with hooks: what they return to (proc/function_call.h), and the place right behind
@@ -92,11 +97,19 @@ LinkRange used_range(const format::Patch& patch);
 // Bytes that the image will need in memory at most; for choosing a place.
 uint64_t image_size(const format::Patch& patch, uint64_t registry_size);
 
+// New thread-local variables of a patch that are in the block of another image; by symbol.
+struct BlockPlace {
+  LinkAddr description;
+  uint64_t offset = 0;
+};
+using ThreadLocals = std::map<elf::AtomSymbolId, BlockPlace>;
+
 // Links at `base` (page-aligned; of a PIE it may lie below address 0, that is, wrap). Findings:
 // reloc-unsupported, reloc-unknown, reloc-range, symbol-unbound, tls-unsupported,
 // object-unsupported. With findings in the report the image is not to be used. Throws
 // Error{bad-file} for an inconsistent patch.
-Image link_image(const format::Patch& patch, LinkAddr base, uint64_t registry_size, Report& report);
+Image link_image(const format::Patch& patch, LinkAddr base, uint64_t registry_size, Report& report,
+                 const ThreadLocals& elsewhere = {});
 
 // `e9 rel32` at `at` to `to`; Bug if out of range.
 Bytes encode_jump(LinkAddr at, LinkAddr to);
@@ -125,6 +138,8 @@ struct TargetText {
   std::function<std::optional<LinkAddr>(LinkAddr at, uint64_t size)> next_start;
   // Padding of at least `size` bytes to which a short jump at `jump` leads.
   std::function<std::vector<Spare>(LinkAddr jump, uint64_t size)> spares;
+  // The island to which the short jump there leads already, although it counts as taken.
+  std::function<std::optional<Spare>(LinkAddr jump)> own_island;
 };
 // One detour per replaced function, in their order. No two of them, nor `taken`, overlap. Findings:
 // function-short, reloc-range; then some are missing.

@@ -59,15 +59,15 @@ inline constexpr uint64_t kVeneerSize = 8, kSlotSize = 8;
 inline constexpr uint64_t kIndexSize = 2 * kSlotSize, kDescriptorSize = 3 * kSlotSize;
 
 // The block that each thread has of the new thread-local variables. Its description in the image is
-// three words (src/build/runtime/runtime.h, struct tls_block): address of kTlsData, the size of what
-// is initialised, the size of all.
+// four words (src/build/runtime/runtime.h, struct tls_block): address of kTlsData, the size of what
+// is initialised, the size of all, and one for the functions that find the block.
 struct TlsBlock {
   bool any = false;
   LinkAddr description;           // in kGot
   std::vector<uint64_t> offsets;  // per atom of the patch: in the block; 0 of others
   uint64_t initialised = 0, size = 0;
 };
-inline constexpr uint64_t kDescriptionSize = 3 * kSlotSize;
+inline constexpr uint64_t kDescriptionSize = 4 * kSlotSize;
 
 // What hooks return to. A nop comes first, since a return address is looked up by the byte before
 // it. rt_sigreturn does not return; the jump is for a call that a tracer has made void.

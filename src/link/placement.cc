@@ -132,8 +132,14 @@ std::optional<LinkAddr> choose_place(const PlacementRequest& request) {
   const auto size = static_cast<int64_t>(request.size);
   Search search(find_blocked(request), size);
   // In reach: the two together span no more than kReach.
-  const int64_t lowest = std::max(kLowest, target->end - kReach);
-  const int64_t highest = std::min(kHighest, target->start + kReach);
+  int64_t lowest = std::max(kLowest, target->end - kReach);
+  int64_t highest = std::min(kHighest, target->start + kReach);
+  for (const LiveRange& range : request.also) {
+    if (const auto span = user_span(range.start.value, range.end.value)) {
+      lowest = std::max(lowest, span->end - kReach);
+      highest = std::min(highest, span->start + kReach);
+    }
+  }
 
   std::optional<int64_t> place;
   const bool fixed_low = request.bias.value == 0 && target->end <= 2 * kGiB;

@@ -54,8 +54,9 @@ bool fits(int64_t value, unsigned width, Widened widened) {
 
 class Relocator {
  public:
-  Relocator(const format::Patch& patch, const Layout& layout, Report& report)
-      : patch_(patch), layout_(layout), report_(report) {}
+  Relocator(const format::Patch& patch, const Layout& layout, const ThreadLocals& elsewhere,
+            Report& report)
+      : patch_(patch), layout_(layout), elsewhere_(elsewhere), report_(report) {}
 
   Content make() {
     for (Part part : {kRodata, kText, kTlsData, kGot, kDataRelRo, kData, kBss}) {
@@ -149,12 +150,14 @@ class Relocator {
         put(ref, binding.got_slot, true);
         return;
       case Way::TlsIndex:
+        check_block(ref, ref.type == RelocType::TLSLD);
         put(ref, layout_.tls_index(ref.symbol, ref.type == RelocType::TLSLD), true);
         return;
       case Way::TlsDescriptor:
         put(ref, layout_.tls_descriptor(ref.symbol), true);
         return;
       case Way::BlockOffset:
+        check_block(ref, true);
         put(ref, LinkAddr(block_offset(ref.symbol)), false);
         return;
       case Way::LocalExec:
@@ -201,7 +204,24 @@ class Relocator {
     store_bytes(out_.parts[part_], at, std::as_bytes(std::span(&value, 1)).first(width));
   }
 
-  // Of a new thread-local variable.
+  // Code that asks for the start of a block, and takes several variables from it.
+  void check_block(const elf::Ref& ref, bool by_start) {
+    if (by_start && elsewhere_.contains(ref.symbol)) {
+      refuse("tls-unsupported", ref,
+             fmt::format("{} is in the block of an earlier patch, and the code takes it from one block "
+                         "with others; declare it with "
+                         "__attribute__((tls_model(\"global-dynamic\"))), and compile with GCC",
+                         patch_.fresh.symbols[ref.symbol].name));
+    }
+  }
+
+  // The description of the block of a new thread-local variable, and its place there.
+  BlockPlace find_block(elf::AtomSymbolId id) const {
+    const auto known = elsewhere_.find(id);
+    return known != elsewhere_.end() ? known->second
+                                     : BlockPlace{layout_.tls.description, block_offset(id)};
+  }
+
   uint64_t block_offset(elf::AtomSymbolId id) const {
     const elf::AtomSymbol& symbol = patch_.fresh.symbols[id];
     return layout_.tls.offsets[*symbol.atom] + symbol.offset;
@@ -246,8 +266,9 @@ class Relocator {
     for (const auto& [symbol, start] : layout_.slots.indexes) {
       const LinkAddr at = layout_.tls_index(symbol, start);
       if (patch_.fresh.symbols[symbol].atom) {
-        add_address(at, block.description);
-        put_word(at + kSlotSize, start ? 0 : block_offset(symbol));
+        const BlockPlace place = find_block(symbol);
+        add_address(at, place.description);
+        put_word(at + kSlotSize, start ? 0 : place.offset);
       } else if (is_import(symbol)) {
         add_thread_local(at, Fill::Kind::TlsModule, symbol);
         add_thread_local(at + kSlotSize, Fill::Kind::TlsOffset, symbol);
@@ -260,8 +281,9 @@ class Relocator {
     for (elf::AtomSymbolId symbol : layout_.slots.descriptors) {
       const LinkAddr at = layout_.tls_descriptor(symbol);
       add_address(at, address_of(*find_runtime_symbol(patch_, kTlsDescriptor)));
-      add_address(at + kSlotSize, block.description);
-      put_word(at + 2 * kSlotSize, block_offset(symbol));
+      const BlockPlace place = find_block(symbol);
+      add_address(at + kSlotSize, place.description);
+      put_word(at + 2 * kSlotSize, place.offset);
     }
   }
 
@@ -308,6 +330,7 @@ class Relocator {
 
   const format::Patch& patch_;
   const Layout& layout_;
+  const ThreadLocals& elsewhere_;
   Report& report_;
   Content out_;
   elf::AtomId id_ = 0;
@@ -317,8 +340,9 @@ class Relocator {
 
 }  // namespace
 
-Content make_content(const format::Patch& patch, const Layout& layout, Report& report) {
-  return Relocator(patch, layout, report).make();
+Content make_content(const format::Patch& patch, const Layout& layout,
+                     const ThreadLocals& elsewhere, Report& report) {
+  return Relocator(patch, layout, elsewhere, report).make();
 }
 
 }  // namespace qp::link

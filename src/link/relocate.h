@@ -19,6 +19,7 @@ struct Content {
 
 // The bytes of kRodata, kText, kGot, kDataRelRo, kData and kBss (each of its part's size), and what
 // remains to be filled per process. Findings: those of route.h and reloc-range.
-Content make_content(const format::Patch& patch, const Layout& layout, Report& report);
+Content make_content(const format::Patch& patch, const Layout& layout,
+                     const ThreadLocals& elsewhere, Report& report);
 
 }  // namespace qp::link

@@ -8,9 +8,9 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
-#include <cstdlib>
 #include <functional>
 
+#include "harness/fault_point.h"
 #include "harness/live_case.h"
 #include "harness/stopped_command.h"
 
@@ -22,19 +22,6 @@ constexpr std::string_view kAfterApply[] = {"switch.acted", "commit.done"};
 bool is_after_apply(std::string_view point) {
   return std::count(std::begin(kAfterApply), std::end(kAfterApply), point) != 0;
 }
-
-class FaultPoint {
- public:
-  explicit FaultPoint(std::string_view name, const char* how = "QPATCH_FAULT") : how_(how) {
-    setenv(how_, std::string(name).c_str(), 1);
-  }
-  FaultPoint(const FaultPoint&) = delete;
-  FaultPoint& operator=(const FaultPoint&) = delete;
-  ~FaultPoint() { unsetenv(how_); }
-
- private:
-  const char* how_;
-};
 
 class Fault : public LiveCase {
  protected:

@@ -52,14 +52,16 @@ static inline __attribute__((noreturn)) void give_up(const char* why, word lengt
 }
 
 // What link writes into the image's GOT for a reference to a new thread-local variable
-// (link/layout.h). `block` is one for all variables of the patch.
+// (link/layout.h). `block` is one for all variables of the patch; those that it took over from a patch
+// whose place it took have that one's, in that one's image.
 struct tls_block {
   const char* initial;  // content of the first `initial_size` bytes; the rest is zero
   word initial_size;
   word size;
+  word state;  // of those functions that find the block; 0 at first
 };
 struct tls_index {
-  const struct tls_block* block;
+  struct tls_block* block;
   word offset;
 };
 

@@ -14,6 +14,10 @@
 // All of it may be interrupted by a handler that needs the same: signals are blocked while a block is
 // made. What a handler still finds is a thread without a block, or with a whole one.
 //
+// All state is in the block's description, in the image of the patch that brought the variables: a patch
+// that takes that one's place finds the threads' blocks by it (apply/adopt.cc), and makes blocks for new
+// threads. Both have the same functions.
+//
 // The key is never deleted: after a revert the image stays mapped (apply/escape.cc: its address is
 // handed out here), the threads keep their blocks, and the same patch finds them when it comes again.
 
@@ -26,85 +30,95 @@ void* pthread_getspecific(unsigned of);
 int pthread_setspecific(unsigned of, const void* value);
 
 enum { kRounds = 4 };
-// Behind the variables of a block.
+// Behind the variables of a thread's block; what the thread's data points to.
 struct tail {
+  char* variables;
+  struct tls_block* block;
   word rounds;
 };
 
-// The key and one, 0: there is none.
-static unsigned key_and_one;
-static word block_size;  // with the tail, whole pages
-static word tail_at;
+static word tail_at(const struct tls_block* block) {
+  return (block->size + sizeof(word) - 1) & -sizeof(word);
+}
+static word mapped_size(const struct tls_block* block) {  // whole pages
+  return (tail_at(block) + sizeof(struct tail) + kPage - 1) & -(word)kPage;
+}
 
-static void end_of_thread(void* block) {
-  struct tail* tail = (struct tail*)((char*)block + tail_at);
-  const unsigned key = __atomic_load_n(&key_and_one, __ATOMIC_ACQUIRE) - 1;
+// `state` is the key and one; 0: there is none.
+static unsigned find_key(const struct tls_block* block) {
+  return (unsigned)__atomic_load_n(&block->state, __ATOMIC_ACQUIRE) - 1;
+}
+
+static void end_of_thread(void* data) {
+  struct tail* tail = data;
+  const unsigned key = find_key(tail->block);
+  const word size = mapped_size(tail->block);
   const word signals = block_signals();
   // Made by a handler between libc's clearing of the data and here.
-  void* another = pthread_getspecific(key);
+  struct tail* another = pthread_getspecific(key);
   if (another) {
-    call_kernel(kUnmap, (word)another, block_size, 0, 0, 0, 0);
+    call_kernel(kUnmap, (word)another->variables, size, 0, 0, 0, 0);
   }
-  if (++tail->rounds == kRounds || pthread_setspecific(key, block) != 0) {
+  if (++tail->rounds == kRounds || pthread_setspecific(key, tail) != 0) {
     if (another) {
       pthread_setspecific(key, 0);
     }
-    call_kernel(kUnmap, (word)block, block_size, 0, 0, 0, 0);
+    call_kernel(kUnmap, (word)tail->variables, size, 0, 0, 0, 0);
   }
   restore_signals(signals);
 }
 
 // Several threads may be the first; nobody waits for another one, which may be interrupted here, or
 // be missing in the child of a fork().
-static unsigned make_key(const struct tls_block* block) {
-  unsigned known = __atomic_load_n(&key_and_one, __ATOMIC_ACQUIRE), made = 0;
+static unsigned make_key(struct tls_block* block) {
+  word known = __atomic_load_n(&block->state, __ATOMIC_ACQUIRE);
+  unsigned made = 0;
   if (known != 0) {
-    return known - 1;
+    return (unsigned)known - 1;
   }
-  const word tail = (block->size + sizeof(struct tail) - 1) & -sizeof(struct tail);
-  __atomic_store_n(&tail_at, tail, __ATOMIC_RELAXED);
-  __atomic_store_n(&block_size, (tail + sizeof(struct tail) + kPage - 1) & -(word)kPage,
-                   __ATOMIC_RELAXED);
   if (pthread_key_create(&made, end_of_thread) != 0) {
     static const char why[] = "qpatch: no key for thread-local variables\n";
     give_up(why, sizeof why - 1);
   }
-  if (__atomic_compare_exchange_n(&key_and_one, &known, made + 1, 0, __ATOMIC_ACQ_REL,
+  if (__atomic_compare_exchange_n(&block->state, &known, (word)made + 1, 0, __ATOMIC_ACQ_REL,
                                   __ATOMIC_ACQUIRE)) {
     return made;
   }
   pthread_key_delete(made);
-  return known - 1;
+  return (unsigned)known - 1;
 }
 
 // Out of line, so that the usual way saves no registers.
-static __attribute__((noinline)) char* make_block(const struct tls_block* block) {
+static __attribute__((noinline)) char* make_variables(struct tls_block* block) {
   const word signals = block_signals();
   const unsigned key = make_key(block);
-  char* made = pthread_getspecific(key);  // by a handler, just now
-  if (!made) {
+  struct tail* tail = pthread_getspecific(key);  // by a handler, just now
+  if (!tail) {
     static const char why[] = "qpatch: no memory for thread-local variables\n";
-    made = map_memory(block_size);
+    char* made = map_memory(mapped_size(block));
     if (!made) {
       give_up(why, sizeof why - 1);
     }
     copy_bytes(made, block->initial, block->initial_size);
-    if (pthread_setspecific(key, made) != 0) {
+    tail = (struct tail*)(made + tail_at(block));
+    tail->variables = made;
+    tail->block = block;
+    if (pthread_setspecific(key, tail) != 0) {
       give_up(why, sizeof why - 1);
     }
   }
   restore_signals(signals);
-  return made;
+  return tail->variables;
 }
 
 // Old compilers call __tls_get_addr on a stack that is not aligned (GCC bug 58066).
 __attribute__((force_align_arg_pointer)) void* qpatch_tls_get_addr(const struct tls_index* index) {
-  const unsigned known = __atomic_load_n(&key_and_one, __ATOMIC_ACQUIRE);
+  const word known = __atomic_load_n(&index->block->state, __ATOMIC_ACQUIRE);
   if (known != 0) {
-    char* block = pthread_getspecific(known - 1);
-    if (block) {
-      return block + index->offset;
+    const struct tail* tail = pthread_getspecific((unsigned)known - 1);
+    if (tail) {
+      return tail->variables + index->offset;
     }
   }
-  return make_block(index->block) + index->offset;
+  return make_variables(index->block) + index->offset;
 }

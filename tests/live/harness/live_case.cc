@@ -63,12 +63,14 @@ fs::path LiveCase::build_patch() {
   return build_patch(workshop_->diff(), "fix.qp");
 }
 
-fs::path LiveCase::build_patch(const fs::path& diff, const std::string& name) {
+fs::path LiveCase::build_patch(const fs::path& diff, const std::string& name,
+                              const std::vector<std::string>& more) {
   const auto sources = tree_state(workshop_->source_tree());
   const auto objects = tree_state(workshop_->build_tree());
   const fs::path patch = dir_->path() / name;
   std::vector<std::string> arguments = workshop_->build_arguments(target_, patch);
   arguments[4] = diff;
+  arguments.insert(arguments.end(), more.begin(), more.end());
   const CommandResult result = dir_->qpatch(arguments, workshop_->source_tree());
   EXPECT_EQ(result.exit_code, 0) << "qpatch build:\n" << result.both();
   EXPECT_TRUE(tree_state(workshop_->source_tree()) == sources) << "the source tree was written to";

@@ -33,7 +33,9 @@ class LiveCase : public testing::TestWithParam<Instance> {
   void prepare();
   // `qpatch build` of the case's diff (or another) must succeed and leave the user's trees alone.
   std::filesystem::path build_patch();
-  std::filesystem::path build_patch(const std::filesystem::path& diff, const std::string& name);
+  // `more`: arguments of `qpatch build`.
+  std::filesystem::path build_patch(const std::filesystem::path& diff, const std::string& name,
+                                    const std::vector<std::string>& more = {});
   // qpatch VERB WHAT --pid of the victim [more].
   CommandResult on_victim(const std::string& verb, const std::string& what,
                           const std::vector<std::string>& more = {});

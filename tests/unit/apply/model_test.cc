@@ -308,7 +308,8 @@ TEST(Model, EveryWayEndsOldOrNew) {
 TEST(Model, WhatRemainsOfEachState) {
   using Record = Standing::Record;
   for (const State state :
-       {State::Staged, State::Committing, State::Applied, State::Reverting, State::Reverted}) {
+       {State::Staged, State::Committing, State::Applied, State::Reverting, State::Reverted,
+        State::Yielding}) {
     for (const bool unloaded : {false, true}) {
       const Remains expected = state == State::Reverted               ? Remains::Kept
                                : state == State::Applied && !unloaded ? Remains::None

@@ -99,8 +99,21 @@ TEST(Registry, Hooks) {
   EXPECT_EQ(decoded->hooks[1].function, LiveAddr(0x10080));
   EXPECT_EQ(decoded->hook_return, r.hook_return);
   EXPECT_EQ(decoded->hook_asked, r.hook_asked);
-  EXPECT_EQ(load<uint32_t>(encode_registry(r), 8), 4u);
-  EXPECT_EQ(load<uint32_t>(encode_registry(sample()), 8), 3u);
+}
+
+// Claim: what a patch supersedes, and its variables, come back as they were written.
+TEST(Registry, Variables) {
+  Registry r = sample();
+  r.supersedes = {"aaaaaaaa", "bbbbbbbb"};
+  r.variables = {{"calls", "a.c", "0123", LiveAddr(0x10100), 4, std::nullopt},
+                 {"f::local", "", "", LiveAddr(0x10200), 8, 24}};
+  r.state = State::Yielding;
+  std::string why;
+  const auto decoded = decode_registry(encode_registry(r), why);
+  ASSERT_TRUE(decoded) << why;
+  EXPECT_EQ(decoded->supersedes, r.supersedes);
+  EXPECT_EQ(decoded->variables, r.variables);
+  EXPECT_EQ(decoded->state, State::Yielding);
 }
 
 // Claim: a hook outside of the image, or of no known kind, is none.
@@ -165,7 +178,7 @@ TEST(Registry, AbsurdCountIsRefused) {
   append(payload, uint32_t{0xffffffff});  // number of CVE ids
   Bytes bytes;
   append_text(bytes, "QPATCHRG");
-  append(bytes, uint32_t{3});
+  append(bytes, uint32_t{5});
   append(bytes, static_cast<uint32_t>(State::Applied));
   append(bytes, static_cast<uint64_t>(payload.size()));
   append(bytes,
