@@ -84,7 +84,12 @@ std::vector<const Registry*> registry_pointers(const Plan& plan) {
 }
 
 std::vector<LiveRange> no_thread_in(const Plan& plan, const Options& options) {
-  return options.consistency == Consistency::None ? plan.unsafe : plan.old_code;
+  if (options.consistency == Consistency::None) {
+    return plan.unsafe;
+  }
+  std::vector<LiveRange> out = plan.old_code;
+  out.insert(out.end(), plan.leaving.begin(), plan.leaving.end());
+  return normalise(std::move(out));
 }
 std::vector<LiveRange> no_context_in(const Plan& plan, const Options& options) {
   return options.consistency == Consistency::Process ? plan.old_code : plan.unsafe;

@@ -141,8 +141,9 @@ void join(Parts& parts, Plan& plan) {
   }
   plan.old_code = normalise(std::move(plan.old_code));
   for (const FoundRegistry& found : plan.superseded.registries()) {
-    add_new_code_ranges(*found.registry, plan.old_code);
+    add_new_code_ranges(*found.registry, plan.leaving);
     for (const RegistryDetour& d : found.registry->detours) {
+      plan.old_code.push_back(d.new_code);
       plan.starts.push_back(d.new_code.start);
       if (d.island) {
         plan.unsafe.push_back({d.island->at, d.island->at + d.island->jump.size()});

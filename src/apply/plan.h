@@ -42,8 +42,10 @@ struct Plan {
   std::vector<PartPlan> parts;  // empty: the process has all of the patch already
   size_t functions_there = 0;   // replaced by this patch before
   Superseded superseded;
-  // Of all parts; sorted, disjoint.
+  // Of all parts, and of what the superseded patches have in their place; sorted, disjoint.
   std::vector<LiveRange> old_code, unsafe;
+  // Where no thread may be besides: images of superseded patches, and the islands that lead there.
+  std::vector<LiveRange> leaving;
   std::vector<LiveAddr> starts;
   size_t functions() const;
 };

@@ -1,7 +1,7 @@
 // `revert`, and what reads registries: list and stacks.
 //
-// All images of the patch go together. Nobody may be inside any of them at the switch. Afterwards
-// they are unmapped if they are provably unreachable; otherwise they stay mapped, in state
+// All images of the patch go together. Nobody may be inside any of them at the switch, nor, unless
+// --consistency allows it, be suspended in new code. Afterwards they are unmapped if they are provably unreachable; otherwise they stay mapped, in state
 // `reverted`, and the outcome says so (undo.cc).
 
 #include <algorithm>
@@ -97,6 +97,12 @@ void revert_in(const proc::Process& process, const std::string& patch_id, const 
   }
   const std::vector<FoundRegistry> homes = homes_of_variables(process, group);
   outcome.functions = names.size();
+  std::vector<LiveRange> new_code;
+  std::vector<LiveAddr> starts;
+  for (const NamedCode& code : names) {
+    new_code.push_back(code.range);
+    starts.push_back(code.range.start);
+  }
   using When = format::Hook::When;
   std::vector<const Registry*> records;
   for (const FoundRegistry& found : group) {
@@ -107,8 +113,11 @@ void revert_in(const proc::Process& process, const std::string& patch_id, const 
   try {
     hooks.prepare({When::PreRevert, When::PostRevert});
     hooks.run(When::PreRevert);
+    ContextScan contexts(process, normalise(new_code), starts);
     const Closed no_thread{.ranges = normalise(closed),
                            .names = names,
+                           .contexts =
+                               options.consistency == Consistency::Process ? &contexts : nullptr,
                            .lends_thread = hooks.has_stopped({When::PreRevert, When::PostRevert})};
     switched = switch_over(process, no_thread, options, outcome, [&](proc::Frozen& frozen) {
       hooks.run(When::PreRevert, frozen);
