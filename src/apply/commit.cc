@@ -65,8 +65,8 @@ std::vector<RegistryChange> back(const Plan& plan) {
   return out;
 }
 
-void commit(const proc::Memory& memory, const Plan& plan, const std::vector<RegistryChange>& changes,
-            const std::vector<CodeWrite>& writes) {
+void commit(const proc::Memory& memory, const Plan& plan,
+            const std::vector<RegistryChange>& changes, const std::vector<CodeWrite>& writes) {
   Bytes now;
   append(now, static_cast<int64_t>(std::time(nullptr)));
   for (const PartPlan& part : plan.parts) {

@@ -142,8 +142,8 @@ void plan_detours(const proc::Process& process, const match::Target& target,
       [&](LinkAddr at, uint64_t size) { return target.symbols.next_start_after(at, size); },
       [&](LinkAddr jump, uint64_t size) { return find_spares(target, jump, size); },
       [&](LinkAddr jump) { return find_own_island(superseded, bias(jump), bias); }};
-  plan.detours = link::plan_detours(patch, plan.image, text,
-                                    written_by_patches(process, bias), report);
+  plan.detours =
+      link::plan_detours(patch, plan.image, text, written_by_patches(process, bias), report);
   const bool contexts = makes_contexts(process);
   for (size_t i = 0; report.clean() && i < plan.detours.size(); ++i) {
     close_old_code(target, patch.replaced[i], plan.detours[i], contexts, plan, report);

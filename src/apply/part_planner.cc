@@ -245,7 +245,7 @@ void PartPlanner::link(const std::vector<FoundRegistry>& kept, const std::string
     return;
   }
   plan_.image = link::link_image(patch(), *base, room, report,
-                                  adopted_ ? adopted_->thread_locals : link::ThreadLocals());
+                                 adopted_ ? adopted_->thread_locals : link::ThreadLocals());
   if (!report.clean()) {
     return;
   }

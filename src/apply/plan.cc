@@ -87,9 +87,9 @@ void check_successors(const std::vector<FoundRegistry>& registries, const Supers
     }
     const auto& ids = found.registry->supersedes;
     if (std::find(ids.begin(), ids.end(), patch_id) != ids.end()) {
-      report.refuse("superseded", patch_id,
-                    fmt::format("patch {}, which is applied, took its place",
-                                found.registry->patch_id));
+      report.refuse(
+          "superseded", patch_id,
+          fmt::format("patch {}, which is applied, took its place", found.registry->patch_id));
       return;
     }
   }

@@ -1,8 +1,8 @@
 // `revert`, and what reads registries: list and stacks.
 //
 // All images of the patch go together. Nobody may be inside any of them at the switch, nor, unless
-// --consistency allows it, be suspended in new code. Afterwards they are unmapped if they are provably unreachable; otherwise they stay mapped, in state
-// `reverted`, and the outcome says so (undo.cc).
+// --consistency allows it, be suspended in new code. Afterwards they are unmapped if they are provably
+// unreachable; otherwise they stay mapped, in state `reverted`, and the outcome says so (undo.cc).
 
 #include <algorithm>
 
@@ -114,11 +114,11 @@ void revert_in(const proc::Process& process, const std::string& patch_id, const 
     hooks.prepare({When::PreRevert, When::PostRevert});
     hooks.run(When::PreRevert);
     ContextScan contexts(process, normalise(new_code), starts);
-    const Closed no_thread{.ranges = normalise(closed),
-                           .names = names,
-                           .contexts =
-                               options.consistency == Consistency::Process ? &contexts : nullptr,
-                           .lends_thread = hooks.has_stopped({When::PreRevert, When::PostRevert})};
+    const Closed no_thread{
+        .ranges = normalise(closed),
+        .names = names,
+        .contexts = options.consistency == Consistency::Process ? &contexts : nullptr,
+        .lends_thread = hooks.has_stopped({When::PreRevert, When::PostRevert})};
     switched = switch_over(process, no_thread, options, outcome, [&](proc::Frozen& frozen) {
       hooks.run(When::PreRevert, frozen);
       change_together(process.memory(), registries, writes, kRevert);

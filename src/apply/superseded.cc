@@ -147,10 +147,9 @@ void release_unused(const proc::Process& process, const std::vector<FoundRegistr
       images.push_back(found.image);
       may_escape |= found.registry->may_escape;
     } else {
-      outcome.notes.push_back(
-          fmt::format("image of patch {} kept mapped ({} KiB at {:#x}): its variables are in use",
-                      found.registry->patch_id, found.image.size() / 1024,
-                      found.image.start.value));
+      outcome.notes.push_back(fmt::format(
+          "image of patch {} kept mapped ({} KiB at {:#x}): its variables are in use",
+          found.registry->patch_id, found.image.size() / 1024, found.image.start.value));
     }
   }
   if (!images.empty()) {

@@ -22,9 +22,8 @@ namespace qp::apply {
 namespace {
 
 bool has_state(const Group& group, State state) {
-  return std::any_of(group.begin(), group.end(), [&](const FoundRegistry& found) {
-    return found.registry->state == state;
-  });
+  return std::any_of(group.begin(), group.end(),
+                     [&](const FoundRegistry& found) { return found.registry->state == state; });
 }
 
 // The one whose registry says that it supersedes those. A process holds one at most, as the next command
@@ -46,7 +45,8 @@ const Group* find_successor(const std::vector<Group>& groups, const std::string&
     out = &group;
   }
   if (out == nullptr) {
-    throw Refused({{"registry-damaged", patch_id, "it makes room, and no patch says that it comes"}});
+    throw Refused(
+        {{"registry-damaged", patch_id, "it makes room, and no patch says that it comes"}});
   }
   return out;
 }

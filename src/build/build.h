@@ -23,10 +23,10 @@ struct Request {
   std::string description;
   std::vector<std::string> cves;
   std::set<std::string> waivers;
-  std::vector<std::string> supersedes;           // ids of patches, recorded
+  std::vector<std::string> supersedes;          // ids of patches, recorded
   std::vector<format::PatchFile> predecessors;  // those of them that are at hand
-  std::filesystem::path keep;  // directory for the objects; empty: thrown away
-  int jobs = 0;                // 0: number of processors
+  std::filesystem::path keep;                   // directory for the objects; empty: thrown away
+  int jobs = 0;                                 // 0: number of processors
 };
 
 struct UnitResult {

@@ -36,7 +36,8 @@ bool mentions(std::string_view text, std::string_view name) {
 }
 
 std::string text_of(const elf::TypeLayout& layout) {
-  std::string out = fmt::format("{} {}", layout.kind == "class" ? "struct" : layout.kind, layout.size);
+  std::string out =
+      fmt::format("{} {}", layout.kind == "class" ? "struct" : layout.kind, layout.size);
   for (const elf::TypeMember& m : layout.members) {
     out += fmt::format("; {} {}@{}:{}", m.type, m.name, m.bit_offset, m.bit_size);
   }
@@ -83,7 +84,8 @@ std::string name_in_function(std::string_view linkage_name) {
   for (size_t digits = linkage_name.rfind('E'); digits != std::string_view::npos && digits > 0;
        digits = linkage_name.rfind('E', digits - 1)) {
     size_t at = digits + 1, length = 0;
-    while (at < linkage_name.size() && std::isdigit(static_cast<unsigned char>(linkage_name[at])) != 0) {
+    while (at < linkage_name.size() &&
+           std::isdigit(static_cast<unsigned char>(linkage_name[at])) != 0) {
       length = length * 10 + static_cast<size_t>(linkage_name[at++] - '0');
     }
     if (length != 0 && at + length <= linkage_name.size()) {
@@ -115,9 +117,9 @@ std::vector<format::Variable> find_variables(const elf::AtomGraph& fresh) {
     const elf::AtomSymbol& symbol = fresh.symbols[atom.symbol];
     if (elf::is_writable(atom.storage) && !symbol.anonymous) {
       const std::string name(objdiff::stem(symbol.name));
-      out.push_back({atom.symbol,
-                     atom.declared_in.empty() ? name : fmt::format("{}::{}", atom.declared_in, name),
-                     ""});
+      out.push_back(
+          {atom.symbol,
+           atom.declared_in.empty() ? name : fmt::format("{}::{}", atom.declared_in, name), ""});
     }
   }
   std::sort(out.begin(), out.end(), [](const format::Variable& a, const format::Variable& b) {

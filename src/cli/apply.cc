@@ -39,13 +39,13 @@ Command add_apply(CLI::App& app) {
             options.consistency = args->consistency;
             options.map_from_memfd = args->memfd;
             format::PatchFile patch = format::open_patch(args->file);
-            return report_results(
-                for_each_process(args->processes,
-                                 [&](pid_t pid) {
-                                   options.replaces = find_replaced(pid, args->replaces);
-                                   return apply::apply(pid, patch, options);
-                                 }),
-                args->json);
+            return report_results(for_each_process(args->processes,
+                                                   [&](pid_t pid) {
+                                                     options.replaces =
+                                                         find_replaced(pid, args->replaces);
+                                                     return apply::apply(pid, patch, options);
+                                                   }),
+                                  args->json);
           }};
 }
 

@@ -198,8 +198,9 @@ Command add_build(CLI::App& app) {
   sub->add_option("--cve", args->cves, "CVE id that the patch closes; repeat for several");
   sub->add_option("--description", args->description, "One line on what the patch does");
   sub->add_option("--allow", args->allow, "Waiver ID:NAME, such as type-layout:Foo; recorded");
-  sub->add_option("--supersedes", args->supersedes,
-                  "Patch, as a file or by its id, whose place the new one takes; repeat for several");
+  sub->add_option(
+      "--supersedes", args->supersedes,
+      "Patch, as a file or by its id, whose place the new one takes; repeat for several");
   sub->add_option("--keep", args->keep, "Keep the compiled objects in this directory");
   sub->add_option("-j,--jobs", args->jobs, "Compilations at once (0: one per processor)");
   sub->add_flag("-v,--verbose", args->verbose, "Also tell what is included and bound, and why");

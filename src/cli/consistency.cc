@@ -9,9 +9,10 @@ void add_consistency(CLI::App& app, apply::Consistency& out) {
   static const std::map<std::string, Consistency> kNames = {{"process", Consistency::Process},
                                                             {"thread", Consistency::Thread},
                                                             {"none", Consistency::None}};
-  app.add_option("--consistency", out,
-                 "Who may be in the code that goes, at the switch: process (nobody, suspended contexts "
-                 "included), thread (suspended contexts finish it), none (threads too)")
+  app.add_option(
+         "--consistency", out,
+         "Who may be in the code that goes, at the switch: process (nobody, suspended contexts "
+         "included), thread (suspended contexts finish it), none (threads too)")
       ->transform(CLI::CheckedTransformer(kNames).description("process|thread|none"));
 }
 

@@ -73,8 +73,8 @@ Told tell(const ProcessResult& r) {
   const Outcome& o = r.outcome;
   const std::string place =
       o.superseded.empty() ? "" : fmt::format(", in place of {}", fmt::join(o.superseded, ", "));
-  const std::string pause = fmt::format("{}, pause {}{}", functions(o.functions),
-                                        format_duration(o.pause), place);
+  const std::string pause =
+      fmt::format("{}, pause {}{}", functions(o.functions), format_duration(o.pause), place);
   switch (o.verdict) {
     case Verdict::Patched:
       return with_hooks(o, "patched", pause);

@@ -49,9 +49,10 @@ std::string find_patch_id(const std::vector<apply::Applied>& applied, const std:
 }
 
 void add_replace(CLI::App& app, std::vector<std::string>& out) {
-  app.add_option("--replace", out,
-                 "Patch (prefix of its id, or CVE id) that makes room in the same step, where it is "
-                 "applied; repeat for several");
+  app.add_option(
+      "--replace", out,
+      "Patch (prefix of its id, or CVE id) that makes room in the same step, where it is "
+      "applied; repeat for several");
 }
 
 std::vector<std::string> find_replaced(pid_t pid, const std::vector<std::string>& names) {

@@ -22,9 +22,9 @@ struct Meta {
   bool position_independent = true;  // target is ET_DYN: its load bias differs per process
   std::string description;
   std::vector<std::string> cves;
-  std::string toolchain;             // DW_AT_producer of the compilation
-  std::vector<std::string> sources;  // the units that were compiled, as recorded
-  std::vector<std::string> waivers;  // "type-layout:Foo"
+  std::string toolchain;                // DW_AT_producer of the compilation
+  std::vector<std::string> sources;     // the units that were compiled, as recorded
+  std::vector<std::string> waivers;     // "type-layout:Foo"
   std::vector<std::string> supersedes;  // ids of patches that make room for this one
 };
 

@@ -222,8 +222,8 @@ uint64_t image_size(const format::Patch& patch, uint64_t registry_size) {
   return lay_out(patch, LinkAddr(0), registry_size, ignored).range.size();
 }
 
-Image link_image(const format::Patch& patch, LinkAddr base, uint64_t registry_size,
-                 Report& report, const ThreadLocals& elsewhere) {
+Image link_image(const format::Patch& patch, LinkAddr base, uint64_t registry_size, Report& report,
+                 const ThreadLocals& elsewhere) {
   const Layout layout = lay_out(patch, base, registry_size, report);
   Content content = make_content(patch, layout, elsewhere, report);
 

@@ -69,7 +69,7 @@ struct Image {
     LinkRange range;
     uint32_t replaced;
   };
-  std::vector<LinkAddr> atoms;          // per atom of Patch::fresh: where it is
+  std::vector<LinkAddr> atoms;  // per atom of Patch::fresh: where it is
   // Of an image with new thread-local variables: the description of their block (layout.h), and where
   // they are in it, per symbol of Patch::fresh.
   LinkAddr thread_locals;

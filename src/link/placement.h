@@ -9,8 +9,8 @@
 namespace qp::link {
 
 struct PlacementRequest {
-  LinkRange target;   // everything of the target that the image may refer to
-  uint64_t size = 0;  // bytes, page multiple
+  LinkRange target;             // everything of the target that the image may refer to
+  uint64_t size = 0;            // bytes, page multiple
   std::vector<LiveRange> also;  // what else it may refer to
   LoadBias bias;
   bool low_2g = false;              // the patch has 32-bit absolute relocations

@@ -208,10 +208,11 @@ class Relocator {
   void check_block(const elf::Ref& ref, bool by_start) {
     if (by_start && elsewhere_.contains(ref.symbol)) {
       refuse("tls-unsupported", ref,
-             fmt::format("{} is in the block of an earlier patch, and the code takes it from one block "
-                         "with others; declare it with "
-                         "__attribute__((tls_model(\"global-dynamic\"))), and compile with GCC",
-                         patch_.fresh.symbols[ref.symbol].name));
+             fmt::format(
+                 "{} is in the block of an earlier patch, and the code takes it from one block "
+                 "with others; declare it with "
+                 "__attribute__((tls_model(\"global-dynamic\"))), and compile with GCC",
+                 patch_.fresh.symbols[ref.symbol].name));
     }
   }
 

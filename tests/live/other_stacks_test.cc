@@ -88,14 +88,19 @@ TEST_P(OtherStacks, that_was_left_for_a_coroutine) {
   expect_applicable("coroutine");
 }
 
-// Claim: what a coroutine's stack leads to stays mapped after a revert, also where that stack lies below
+// Claim: a patch in whose code a coroutine is suspended is not reverted by default. With --consistency
+// thread, what its stack leads to stays mapped after the revert, also where that stack lies below
 // the stack pointer of a thread, which is another coroutine's; then it goes. That the process has
 // reserved gigabytes is no obstacle.
 TEST_P(OtherStacks, of_a_sibling_coroutine_keep_the_image) {
   ASSERT_FALSE(HasFailure());
   must("apply", patch_);
   ASSERT_EQ(victim().ask("siblings"), "inside");
-  const CommandResult reverted = must("revert", only_listed().id);
+  const std::string id = only_listed().id;
+  const CommandResult busy = on_victim("revert", id, {"--timeout", "0ms"});
+  EXPECT_EQ(busy.exit_code, 4) << busy.both();
+  EXPECT_TRUE(names(busy.both(), "suspended")) << busy.both();
+  const CommandResult reverted = must("revert", id, {"--consistency", "thread"});
   EXPECT_TRUE(names(reverted.both(), "kept")) << reverted.both();
   EXPECT_EQ(victim().ask("leave"), "7") << "new code must finish its call";
   if (!skips_absent_pages()) {

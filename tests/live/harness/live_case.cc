@@ -64,7 +64,7 @@ fs::path LiveCase::build_patch() {
 }
 
 fs::path LiveCase::build_patch(const fs::path& diff, const std::string& name,
-                              const std::vector<std::string>& more) {
+                               const std::vector<std::string>& more) {
   const auto sources = tree_state(workshop_->source_tree());
   const auto objects = tree_state(workshop_->build_tree());
   const fs::path patch = dir_->path() / name;

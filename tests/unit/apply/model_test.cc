@@ -307,9 +307,8 @@ TEST(Model, EveryWayEndsOldOrNew) {
 // code that is still there, stays.
 TEST(Model, WhatRemainsOfEachState) {
   using Record = Standing::Record;
-  for (const State state :
-       {State::Staged, State::Committing, State::Applied, State::Reverting, State::Reverted,
-        State::Yielding}) {
+  for (const State state : {State::Staged, State::Committing, State::Applied, State::Reverting,
+                            State::Reverted, State::Yielding}) {
     for (const bool unloaded : {false, true}) {
       const Remains expected = state == State::Reverted               ? Remains::Kept
                                : state == State::Applied && !unloaded ? Remains::None
