@@ -22,6 +22,7 @@
  *   QPATCH_POST_APPLY   all functions are replaced. Not 0: reported; the patch stays applied.
  *   QPATCH_PRE_REVERT   before the old functions come back. Not 0: the revert is refused.
  *   QPATCH_POST_REVERT  the old functions are back. Not 0: reported; the patch stays reverted.
+ * When a patch takes the place of an earlier one, its own hooks run, and no hook of the earlier one.
  * What a pre-apply hook did is not undone if the patch is not applied after all (another hook
  * refuses, a function stays busy): let it check, or do what may be done twice. `qpatch recover` runs
  * no hook.
