@@ -122,14 +122,14 @@ std::vector<RegistryVariable> PartPlanner::variables() const {
 
 // A revert that could not unmap the image left it where it was; the same patch takes that place
 // again, so that applying and reverting for ever does not eat the address space.
-std::optional<Registry> PartPlanner::find_kept(const std::vector<FoundRegistry>& kept,
-                                               const std::string& patch_id) const {
+std::optional<FoundRegistry> PartPlanner::find_kept(const std::vector<FoundRegistry>& kept,
+                                                    const std::string& patch_id) const {
   const uint64_t size = link::image_size(patch(), registry_room(make_registry(patch_id, 0)));
   for (const FoundRegistry& found : kept) {
     if (found.registry->patch_id == patch_id && found.registry->bias == module_.bias &&
         found.registry->target_build_id == patch().meta.target_build_id &&
         found.image.size() <= size) {
-      return found.registry;
+      return found;
     }
   }
   return std::nullopt;
@@ -234,17 +234,11 @@ Registry PartPlanner::make_registry(const std::string& patch_id, uint64_t transa
   return r;
 }
 
-void PartPlanner::link(const std::vector<FoundRegistry>& kept, const std::string& patch_id,
-                       uint64_t transaction, const std::vector<LiveRange>& taken, Report& report) {
-  const uint64_t room = registry_room(make_registry(patch_id, transaction));
-  const auto before = find_kept(kept, patch_id);
-  plan_.reuse = before.has_value();
-  const auto base = before ? std::optional(module_.bias(before->image.start))
-                           : choose_base(link::image_size(patch(), room), taken, report);
-  if (!base) {
-    return;
-  }
-  plan_.image = link::link_image(patch(), *base, room, report,
+void PartPlanner::link_at(LinkAddr base, uint64_t room, const std::string& patch_id,
+                          uint64_t transaction, Report& report) {
+  plan_ = PartPlan();
+  plan_.module = module_;
+  plan_.image = link::link_image(patch(), base, room, report,
                                  adopted_ ? adopted_->thread_locals : link::ThreadLocals());
   if (!report.clean()) {
     return;
@@ -254,13 +248,37 @@ void PartPlanner::link(const std::vector<FoundRegistry>& kept, const std::string
     return;
   }
   plan_.registry = make_registry(patch_id, transaction);
-  if (before) {
-    // So that the bytes under the header's checksum stay what they are, whenever we may die; and
-    // that it is known to have run.
-    plan_.registry.staged_at = before->staged_at;
-    plan_.registry.applied_at = before->applied_at;
-  }
   plan_.registry_at = module_.bias(plan_.image.registry.start);
+}
+
+// It is used again only as it is: another padding may serve for an island by now, or another variable be
+// taken over, and whoever dies while he changes a record leaves none. So the bytes under the header's
+// checksum stay what they are, and that it is known to have run.
+bool PartPlanner::becomes(const FoundRegistry& kept) {
+  plan_.registry.staged_at = kept.registry->staged_at;
+  plan_.registry.applied_at = kept.registry->applied_at;
+  Registry as_kept = plan_.registry;
+  as_kept.state = kept.registry->state;
+  plan_.reuse =
+      kept.where.find(image_name(as_kept.patch_id, plan_.image.build_id)) != std::string::npos &&
+      encode_registry(as_kept) == encode_registry(*kept.registry);
+  return plan_.reuse;
+}
+
+void PartPlanner::link(const std::vector<FoundRegistry>& kept, const std::string& patch_id,
+                       uint64_t transaction, const std::vector<LiveRange>& taken, Report& report) {
+  plan_ = PartPlan();
+  const uint64_t room = registry_room(make_registry(patch_id, transaction));
+  if (const auto before = find_kept(kept, patch_id)) {
+    Report there;
+    link_at(module_.bias(before->image.start), room, patch_id, transaction, there);
+    if (there.clean() && becomes(*before)) {
+      return;
+    }
+  }
+  if (const auto base = choose_base(link::image_size(patch(), room), taken, report)) {
+    link_at(*base, room, patch_id, transaction, report);
+  }
 }
 
 LiveAddr PartPlanner::address(elf::AtomSymbolId id) const {

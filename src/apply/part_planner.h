@@ -32,8 +32,8 @@ class PartPlanner {
   // Uses variables of superseded patches where they are. Findings: variable-changed.
   void adopt(Report& report);
   // Of `kept` (all of them reverted, with a registry), one of this part that can be used again.
-  std::optional<Registry> find_kept(const std::vector<FoundRegistry>& kept,
-                                    const std::string& patch_id) const;
+  std::optional<FoundRegistry> find_kept(const std::vector<FoundRegistry>& kept,
+                                         const std::string& patch_id) const;
   // Takes the place of one that is kept, or finds one that no range of `taken` overlaps, and links
   // there. Those that are kept have the number `transaction`. Findings: no-room, call-at-entry,
   // link's.
@@ -47,6 +47,7 @@ class PartPlanner {
   const format::Patch& whole_patch() const { return rebound_ ? *rebound_ : made_; }
   const proc::Module& module() const { return module_; }
   LiveRange image() const { return plan_.registry.image; }
+  bool uses_kept_image() const { return plan_.reuse; }
   // Of a symbol that the whole patch defines, once it is linked.
   LiveAddr address(elf::AtomSymbolId symbol) const;
   PartPlan take() { return std::move(plan_); }
@@ -58,6 +59,10 @@ class PartPlanner {
   std::optional<uint64_t> find_value(const link::Fill& fill, Report& report) const;
   Registry make_registry(const std::string& patch_id, uint64_t transaction) const;
 
+  void link_at(LinkAddr base, uint64_t room, const std::string& patch_id, uint64_t transaction,
+               Report& report);
+  // The plan to use an image again. False: what is linked now is another one.
+  bool becomes(const FoundRegistry& kept);
   std::vector<RegistryVariable> variables() const;
   // The target's code as it is without the superseded patches.
   match::Target target() const;

@@ -121,9 +121,9 @@ uint64_t choose_transaction(const Parts& parts, const std::string& patch_id,
   for (const PartPlanner& part : parts) {
     if (const auto before = part.find_kept(kept, patch_id)) {
       std::erase_if(kept, [&](const FoundRegistry& found) {
-        return found.registry->transaction != before->transaction;
+        return found.registry->transaction != before->registry->transaction;
       });
-      return before->transaction;
+      return before->registry->transaction;
     }
   }
   kept.clear();
@@ -225,11 +225,20 @@ std::optional<Plan> make_plan(const proc::Process& process, const format::PatchF
   if (report.clean()) {
     transaction = choose_transaction(parts, patch_id, kept);
   }
-  std::vector<LiveRange> taken;
-  each(parts, report, [&](PartPlanner& part) {
-    part.link(kept, patch_id, transaction, taken, report);
-    taken.push_back(part.image());
-  });
+  const auto link_all = [&] {
+    std::vector<LiveRange> taken;
+    each(parts, report, [&](PartPlanner& part) {
+      part.link(kept, patch_id, transaction, taken, report);
+      taken.push_back(part.image());
+    });
+  };
+  link_all();
+  if (report.clean() && !kept.empty() &&
+      std::none_of(parts.begin(), parts.end(), [](auto& p) { return p.uses_kept_image(); })) {
+    kept.clear();
+    transaction = choose_transaction(parts, patch_id, kept);
+    link_all();
+  }
   if (report.clean()) {
     add_definitions(parts, peers);
   }
