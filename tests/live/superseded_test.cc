@@ -165,6 +165,33 @@ TEST_P(Superseded, twenty_deep) {
   EXPECT_TRUE(listed().empty());
 }
 
+class SupersededIslands : public Superseded {};
+
+// Claim: the island of a short function serves it again, and one that is not needed any more goes, whoever
+// comes next.
+TEST_P(SupersededIslands, serve_again) {
+  ASSERT_FALSE(HasFailure());
+  const Snapshot before = snapshot();
+  const std::string fewer = build("fewer.patch", "fewer.qp", {"--supersedes", second_});
+  EXPECT_EQ(ask("x"), "0 3 5 9");
+  for (int i = 0; i < 2; ++i) {
+    must("apply", first_);
+    EXPECT_EQ(ask("x"), "10 13 15 9");
+    must("apply", second_);
+    EXPECT_EQ(ask("x"), "20 23 25 9");
+    must("apply", fewer);
+    EXPECT_EQ(ask("x"), "30 3 5 9");
+    must("apply", second_, {"--replace", only_listed().id});
+    EXPECT_EQ(ask("x"), "20 23 25 9");
+    expect_untouched(before, must("revert", only_listed().id).both());
+    EXPECT_EQ(ask("x"), "0 3 5 9");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Scenario, SupersededIslands,
+                         testing::ValuesIn(scenario(QP_SCENARIOS, "superseded_islands")),
+                         instance_name);
+
 class SupersededThreads : public Superseded {};
 
 // Claim: in threads that have the first patch's variable it keeps its value, in new ones it begins anew,
