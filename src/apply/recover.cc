@@ -207,7 +207,7 @@ bool undo_takeover(const proc::Process& process, const Takeover& takeover, const
     }
   }
   WayBack back = find_way_back(process, modules, takeover);
-  if (back.whole && !is_interrupted(takeover.successor)) {
+  if (way_on(is_interrupted(takeover.successor), back.whole) == Way::Forth) {
     for (const FoundRegistry& found : takeover.yielding) {
       write_state(process.memory(), found.at, State::Reverted);
     }

@@ -213,7 +213,7 @@ RegistryChange returning(LiveAddr at, State before) {
 
 void change_together(const proc::Memory& memory, const std::vector<RegistryChange>& registries,
                      const std::vector<CodeWrite>& writes, const Steps& steps) {
-  size_t begun = 0, written = 0;
+  size_t begun = 0, written = 0, finished = 0;
   try {
     for (const RegistryChange& registry : registries) {
       ++begun;
@@ -233,11 +233,15 @@ void change_together(const proc::Memory& memory, const std::vector<RegistryChang
     }
     for (const RegistryChange& registry : registries) {
       fault_point(steps.finish);
+      ++finished;
       write_state(memory, registry.at, registry.after);
     }
   } catch (...) {
-    // Code first: as long as one registry says that something is under way, all of them are undone
-    // by `recover`.
+    // Backwards, and so that whoever dies here leaves a registry that says that something is under way
+    // as long as it is: `recover` goes by that.
+    while (finished-- > 0) {
+      write_state(memory, registries[finished].at, registries[finished].during);
+    }
     while (written-- > 0) {  // backwards, as an island has to be there longer than the jump to it
       memory.write(writes[written].at, writes[written].expected);
     }

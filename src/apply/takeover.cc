@@ -78,6 +78,10 @@ bool is_one_of(const std::vector<FoundRegistry>& registries, const FoundRegistry
                      [&](const FoundRegistry& other) { return other.at == found.at; });
 }
 
+Way way_on(bool interrupted, bool whole) {
+  return whole && !interrupted ? Way::Forth : Way::Back;
+}
+
 std::vector<Takeover> find_takeovers(const std::vector<Group>& groups) {
   std::map<const Group*, Takeover> by_successor;
   for (const Group& group : groups) {

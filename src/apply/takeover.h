@@ -27,6 +27,12 @@ struct WayBack {
 WayBack find_way_back(const proc::Process& process, const std::vector<proc::Module>& modules,
                       const Takeover& takeover);
 
+// What recover does about a takeover: back to those that were superseded, or forth, which is to say that it
+// is done. `interrupted`: a registry of the successor says that something is under way; `whole`: all code is
+// the successor's.
+enum class Way { Back, Forth };
+Way way_on(bool interrupted, bool whole);
+
 bool is_one_of(const std::vector<FoundRegistry>& registries, const FoundRegistry& found);
 
 }  // namespace qp::apply
