@@ -3,6 +3,7 @@
 #include "patched_program.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,6 +33,7 @@ int run(const std::vector<std::string>& argv, const fs::path& log) {
   args.push_back(nullptr);
   const pid_t child = fork();
   if (child == 0) {
+    be_ordinary();
     const int fd = open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
     dup2(fd, 1);
     dup2(fd, 2);
@@ -48,6 +50,16 @@ int run(const std::vector<std::string>& argv, const fs::path& log) {
 void die(const std::string& what) {
   std::cerr << "bench: " << what << '\n';
   std::exit(1);
+}
+
+void be_first() {
+  const sched_param high{.sched_priority = 1};
+  sched_setscheduler(0, SCHED_FIFO, &high);
+}
+
+void be_ordinary() {
+  const sched_param none{};
+  sched_setscheduler(0, SCHED_OTHER, &none);
 }
 
 void must_run(const std::vector<std::string>& argv, const fs::path& log) {

@@ -14,6 +14,11 @@ namespace bench {
 // if it fails.
 void must_run(const std::vector<std::string>& argv, const std::filesystem::path& log);
 
+// A real-time priority for the driver itself, and none for what it measures: where the victim takes all
+// processors, its own wait for one would be measured as well.
+void be_first();
+void be_ordinary();
+
 // A folder below /tmp, removed at the end.
 class Folder {
  public:

@@ -8,6 +8,7 @@
 //           at least. Written here with bare system calls, at the same
 //           real-time priority as qpatch, so that only qpatch's own work makes the difference.
 //   apply / revert   the qpatch program, a process each time; wall time is from fork to exit
+// The driver has a real-time priority, so that it is not its own wait for a processor that is measured.
 // Times on shared machines are compared within one run, as ratios to the floor.
 //
 // Usage: pause QPATCH VICTIM_SOURCE [rounds [threads]]      prints a Markdown table
@@ -68,6 +69,7 @@ struct Victim {
     }
     pid = fork();
     if (pid == 0) {
+      bench::be_ordinary();
       dup2(out[1], 1);
       execl((dir / "victim").c_str(), "victim", std::to_string(sleeping).c_str(),
             std::to_string(busy).c_str(), file.c_str(), nullptr);
@@ -90,7 +92,7 @@ struct Victim {
   uint64_t reset() {
     shared->reset = 1;
     while (shared->reset != 0) {
-      std::this_thread::yield();
+      std::this_thread::sleep_for(std::chrono::microseconds(50));
     }
     return shared->answer;
   }
@@ -112,8 +114,6 @@ void floor_stop(pid_t pid) {
       die("PTRACE_SEIZE");
     }
   }
-  sched_param high{.sched_priority = 1};
-  sched_setscheduler(0, SCHED_FIFO, &high);
   for (pid_t t : tids) {
     ptrace(PTRACE_INTERRUPT, t, 0, 0);
   }
@@ -125,15 +125,13 @@ void floor_stop(pid_t pid) {
   for (pid_t t : tids) {
     ptrace(PTRACE_DETACH, t, 0, 0);
   }
-  sched_param normal{};
-  sched_setscheduler(0, SCHED_OTHER, &normal);
 }
 
 // The victim has looked at the clock since it was let go, so the gap is recorded.
 void await_look(const Shared& shared) {
   uint64_t now = shared.looks;
   while (shared.looks < now + 2) {
-    std::this_thread::yield();
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
   }
 }
 
@@ -157,6 +155,7 @@ int main(int argc, char** argv) {
     die("usage: pause QPATCH VICTIM_SOURCE [rounds [threads]]");
   }
   const int rounds = argc > 3 ? std::atoi(argv[3]) : 50;
+  bench::be_first();
   const int only = argc > 4 ? std::atoi(argv[4]) : 0;
   const bench::Folder folder;
   const bench::PatchedProgram program(folder.path(), argv[1], argv[2], "return 1;", "return 9;");

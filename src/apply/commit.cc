@@ -26,6 +26,7 @@
 #include "apply/undo.h"
 #include "base/fault.h"
 #include "proc/cgroup.h"
+#include "proc/priority.h"
 
 namespace qp::apply {
 namespace {
@@ -292,6 +293,7 @@ Outcome with_plan(pid_t pid, const format::PatchFile& patch, const Options& opti
     wait_until_alone(pid, options.timeout);
     process = proc::Process::open(pid);
     ProcessLock lock(*process, options.timeout);
+    const proc::BetterNice better;
     proc::demand_not_frozen(pid);
     if (leftovers == Leftovers::Undo &&
         !recover_first(*process, outcome.patch_id, options, outcome)) {

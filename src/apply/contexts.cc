@@ -88,12 +88,16 @@ bool ContextScan::is_inside(uint64_t word) const {
 // A control block begins with a pointer to itself. In glibc's is another one 16 bytes on
 // (sysdeps/x86_64/nptl/tls.h, tcbhead_t: tcb and self); musl's is in a ring of all threads: there
 // are the one before and the one behind it (musl 1.2.3 pthread_impl.h, struct pthread: prev, next).
-bool ContextScan::is_control_block(LiveAddr at) const {
-  const auto before = find_word(process_.memory(), at + 16);
+// `there`: what has been read at `at` already.
+bool ContextScan::is_control_block(LiveAddr at, ByteView there) const {
+  const auto word = [&](uint64_t offset) {
+    return there.size() >= offset + sizeof(uint64_t) ? std::optional(load<uint64_t>(there, offset))
+                                                     : find_word(process_.memory(), at + offset);
+  };
+  const auto before = word(16), behind = word(24);
   if (!before || *before == at.value) {
     return before.has_value();
   }
-  const auto behind = find_word(process_.memory(), at + 24);
   return behind && find_word(process_.memory(), LiveAddr(*before) + 24) == at.value &&
          find_word(process_.memory(), LiveAddr(*behind) + 16) == at.value;
 }
@@ -118,7 +122,7 @@ void ContextScan::look_in(const proc::Mapping& mapping, std::optional<uint64_t> 
         if (guard) {
           consider(at, std::rotr(word, 17) ^ *guard, true);
         }
-        if (word == at.value && is_control_block(at)) {
+        if (word == at.value && is_control_block(at, ByteView(buffer_).subspan(i))) {
           if (const auto stack = find_thread_stack(process_.memory(), at)) {
             found.stacks.push_back(*stack);
           }

@@ -48,7 +48,7 @@ class ContextScan {
   };
   void look_in(const proc::Mapping& mapping, std::optional<uint64_t> guard, Found& found);
   bool is_inside(uint64_t word) const;
-  bool is_control_block(LiveAddr at) const;
+  bool is_control_block(LiveAddr at, ByteView there) const;
 
   const proc::Process& process_;
   std::vector<LiveRange> ranges_;

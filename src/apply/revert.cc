@@ -19,6 +19,7 @@
 #include "apply/superseded.h"
 #include "apply/switch.h"
 #include "apply/undo.h"
+#include "proc/priority.h"
 
 namespace qp::apply {
 namespace {
@@ -162,6 +163,7 @@ Outcome revert(pid_t pid, const std::string& patch_id, const Options& options) {
     wait_until_alone(pid, options.timeout);
     process = proc::Process::open(pid);
     ProcessLock lock(*process, options.timeout);
+    const proc::BetterNice better;
     if (recover_first(*process, patch_id, options, outcome)) {
       revert_in(*process, patch_id, options, outcome);
     }

@@ -4,6 +4,11 @@
 // only between the first INTERRUPT and the last DETACH; the kernel's throttling of real-time tasks
 // (sched_rt_runtime_us) bounds what a bug could do.
 //
+// Before and after that we take turns with everybody else. In a process that computes on more threads
+// than there are processors, that makes seconds out of 20 ms of work, in which nothing is applied and
+// the process may be in another state than the one that was looked at. So a better nice value is
+// taken for the whole transaction, one that leaves the others a share.
+//
 // Where SCHED_FIFO is refused (no CAP_SYS_NICE, a cgroup without real-time budget) a better nice
 // value is tried, and else nothing is done: the pause gets longer, nothing gets wrong.
 
@@ -17,6 +22,8 @@
 namespace qp::proc {
 namespace {
 
+constexpr int kBetterNice = -10;
+
 struct Raised {
   int holders = 0;
   enum class How { Nothing, RealTime, Nice } how = How::Nothing;
@@ -25,6 +32,18 @@ struct Raised {
 thread_local Raised raised;
 
 }  // namespace
+
+BetterNice::BetterNice() {
+  errno = 0;
+  better_ = ::getpriority(PRIO_PROCESS, 0) == 0 && errno == 0 &&
+            ::setpriority(PRIO_PROCESS, 0, kBetterNice) == 0;
+}
+
+BetterNice::~BetterNice() {
+  if (better_) {
+    ::setpriority(PRIO_PROCESS, 0, 0);
+  }
+}
 
 RaisedPriority::RaisedPriority() {
   if (raised.holders++ != 0) {

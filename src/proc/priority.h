@@ -13,4 +13,17 @@ class RaisedPriority {
   ~RaisedPriority();
 };
 
+// A somewhat better nice value for the calling thread, while nobody stands still. Nothing where the
+// operator has given it another one than 0, or the kernel does not let us.
+class BetterNice {
+ public:
+  BetterNice();
+  BetterNice(const BetterNice&) = delete;
+  BetterNice& operator=(const BetterNice&) = delete;
+  ~BetterNice();  // gives 0 back; on the same thread
+
+ private:
+  bool better_ = false;
+};
+
 }  // namespace qp::proc
