@@ -122,10 +122,9 @@ std::optional<link::Spare> find_own_island(const Superseded& superseded, LiveAdd
   return std::nullopt;
 }
 
-std::vector<link::Spare> find_spares(const match::Target& target, LinkAddr jump, uint64_t size) {
+std::vector<link::Spare> find_spares(const match::Target& target, LinkRange window, uint64_t size) {
   std::vector<link::Spare> out;
-  for (match::Padding& padding :
-       match::find_padding(target, match::in_reach_of_short_jump(jump, size), size)) {
+  for (match::Padding& padding : match::find_padding(target, window, size)) {
     out.push_back({padding.at, std::move(padding.bytes)});
   }
   return out;
@@ -140,8 +139,8 @@ void plan_detours(const proc::Process& process, const match::Target& target,
   const link::TargetText text{
       [&](LinkAddr at, size_t size) { return read_code(target, at, size); },
       [&](LinkAddr at, uint64_t size) { return target.symbols.next_start_after(at, size); },
-      [&](LinkAddr jump, uint64_t size) { return find_spares(target, jump, size); },
-      [&](LinkAddr jump) { return find_own_island(superseded, bias(jump), bias); }};
+      [&](LinkRange window, uint64_t size) { return find_spares(target, window, size); },
+      [&](LinkAddr jump) { return find_own_island(superseded, bias(jump), bias); }, bias};
   plan.detours =
       link::plan_detours(patch, plan.image, text, written_by_patches(process, bias), report);
   const bool contexts = makes_contexts(process);

@@ -16,7 +16,7 @@
 #include "apply/escape.h"
 #include "apply/live_proof.h"
 #include "apply/rebind.h"
-#include "link/placement.h"
+#include "link/far.h"
 
 namespace qp::apply {
 namespace {
@@ -124,26 +124,33 @@ std::vector<RegistryVariable> PartPlanner::variables() const {
 // again, so that applying and reverting for ever does not eat the address space.
 std::optional<FoundRegistry> PartPlanner::find_kept(const std::vector<FoundRegistry>& kept,
                                                     const std::string& patch_id) const {
-  const uint64_t size = link::image_size(patch(), registry_room(make_registry(patch_id, 0)));
+  const uint64_t room = registry_room(make_registry(patch_id, 0));
+  const auto size_of = [&](bool far) {
+    Report ignored;
+    return link::image_size(far ? link::make_far(patch(), ignored) : patch(), room);
+  };
   for (const FoundRegistry& found : kept) {
     if (found.registry->patch_id == patch_id && found.registry->bias == module_.bias &&
         found.registry->target_build_id == patch().meta.target_build_id &&
-        found.image.size() <= size) {
+        found.image.size() <= size_of(is_far(found.image))) {
       return found;
     }
   }
   return std::nullopt;
 }
 
-std::optional<LinkAddr> PartPlanner::choose_base(uint64_t size, const std::vector<LiveRange>& taken,
-                                                 Report& report) const {
+bool PartPlanner::is_far(LiveRange image) const {
+  return !link::is_near(link::used_range(patch()),
+                        {module_.bias(image.start), module_.bias(image.end)}, module_.bias);
+}
+
+link::PlacementRequest PartPlanner::request_for(const std::vector<LiveRange>& taken) const {
   link::PlacementRequest request;
   request.target = module_.file->load_range();
   for (size_t i = 0; adopted_ && i < adopted_->variables.size(); ++i) {
     const RegistryVariable& v = adopted_->variables[i];
     request.also.push_back({v.at, v.at + std::max<uint64_t>(v.size, 1)});
   }
-  request.size = size;
   request.bias = module_.bias;
   request.low_2g = link::needs_low_2g(patch());
   request.occupied = taken;
@@ -157,18 +164,28 @@ std::optional<LinkAddr> PartPlanner::choose_base(uint64_t size, const std::vecto
   }
   std::sort(request.occupied.begin(), request.occupied.end());
   request.avoid.push_back({module_.range.end, module_.range.end + kHeapRoom});
+  return request;
+}
+
+std::optional<LinkAddr> PartPlanner::choose_base(uint64_t room, const std::vector<LiveRange>& taken,
+                                                 Report& report) {
+  link::PlacementRequest request = request_for(taken);
+  request.size = link::image_size(patch(), room);
   auto base = link::choose_place(request);
   if (!base) {  // it need not reach what it does not use (gigabytes of .bss, say)
     request.target = link::used_range(whole_patch());
     base = link::choose_place(request);
   }
   if (!base) {
-    report.refuse(
-        "no-room", module_.path,
-        fmt::format("no {} KiB are free within 2 GiB of what they refer to, {:#x} to {:#x}{}",
-                    request.size / 1024, module_.bias(request.target.start).value,
-                    module_.bias(request.target.end).value,
-                    request.low_2g ? " and below 2 GiB" : ""));
+    far_ = link::make_far(patch(), report);
+    request.size = link::image_size(*far_, room);
+    request.far = true;
+    base = link::choose_place(request);
+  }
+  if (!base) {
+    report.refuse("no-room", module_.path,
+                  fmt::format("no {} KiB are free{}", request.size / 1024,
+                              request.low_2g ? " below 2 GiB, where its code must lie" : ""));
   }
   return base;
 }
@@ -204,7 +221,7 @@ Registry PartPlanner::make_registry(const std::string& patch_id, uint64_t transa
   for (size_t i = 0; i < patch.replaced.size(); ++i) {
     const format::Replaced& f = patch.replaced[i];
     RegistryDetour d{.function = f.name, .file = f.file, .saved = Bytes(5), .jump = Bytes(5)};
-    d.island = RegistryDetour::Island{LiveAddr(0), Bytes(5), Bytes(5)};  // room for it
+    d.island = RegistryDetour::Island{LiveAddr(0), Bytes(14), Bytes(14)};  // room for it
     d.entry = bias(f.entry);
     for (LinkRange range : f.ranges) {
       d.old_code.push_back(live(range));
@@ -238,7 +255,7 @@ void PartPlanner::link_at(LinkAddr base, uint64_t room, const std::string& patch
                           uint64_t transaction, Report& report) {
   plan_ = PartPlan();
   plan_.module = module_;
-  plan_.image = link::link_image(patch(), base, room, report,
+  plan_.image = link::link_image(far_ ? *far_ : patch(), base, room, report,
                                  adopted_ ? adopted_->thread_locals : link::ThreadLocals());
   if (!report.clean()) {
     return;
@@ -268,15 +285,21 @@ bool PartPlanner::becomes(const FoundRegistry& kept) {
 void PartPlanner::link(const std::vector<FoundRegistry>& kept, const std::string& patch_id,
                        uint64_t transaction, const std::vector<LiveRange>& taken, Report& report) {
   plan_ = PartPlan();
+  far_.reset();
   const uint64_t room = registry_room(make_registry(patch_id, transaction));
   if (const auto before = find_kept(kept, patch_id)) {
     Report there;
+    if (is_far(before->image)) {
+      far_ = link::make_far(patch(), there);
+    }
     link_at(module_.bias(before->image.start), room, patch_id, transaction, there);
     if (there.clean() && becomes(*before)) {
       return;
     }
   }
-  if (const auto base = choose_base(link::image_size(patch(), room), taken, report)) {
+  far_.reset();
+  const auto base = choose_base(room, taken, report);
+  if (base && report.clean()) {
     link_at(*base, room, patch_id, transaction, report);
   }
 }

@@ -9,6 +9,7 @@
 #include "apply/imports.h"
 #include "apply/plan.h"
 #include "apply/targets.h"
+#include "link/placement.h"
 #include "match/proof.h"
 #include "match/symbol_map.h"
 
@@ -53,8 +54,11 @@ class PartPlanner {
   PartPlan take() { return std::move(plan_); }
 
  private:
-  std::optional<LinkAddr> choose_base(uint64_t size, const std::vector<LiveRange>& taken,
-                                      Report& report) const;
+  // Out of reach of the distances in the patch's code.
+  bool is_far(LiveRange image) const;
+  link::PlacementRequest request_for(const std::vector<LiveRange>& taken) const;
+  std::optional<LinkAddr> choose_base(uint64_t room, const std::vector<LiveRange>& taken,
+                                      Report& report);
   // Nullopt with a finding.
   std::optional<uint64_t> find_value(const link::Fill& fill, Report& report) const;
   Registry make_registry(const std::string& patch_id, uint64_t transaction) const;
@@ -75,6 +79,7 @@ class PartPlanner {
   const ModuleReader reader_;
   std::optional<format::Patch> rebound_;
   std::optional<Adopted> adopted_;
+  std::optional<format::Patch> far_;  // what is linked, if nothing near the target is free
   match::SymbolMap symbols_;
   ImportResolver resolver_;
   PartPlan plan_;

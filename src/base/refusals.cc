@@ -186,14 +186,14 @@ const std::vector<RefusalKind>& all_refusals() {
        "between functions, but there is none within 128 bytes, or not even two bytes are there.",
        "Put the fix into its callers.", ExitCode::NoMatch, false},
       {"no-room", "no free address range near the target",
-       "Code reaches other code and data by distances of 32 bits, so the image must lie within 2 "
-       "GiB of "
-       "all that it refers to in the target; what is compiled for a fixed address must lie below 2 "
-       "GiB "
-       "with it. The process has mapped all of that.",
+       "Code reaches other code and data by distances of 32 bits, so the image should lie within 2 "
+       "GiB of all that it refers to in the target. The process has mapped all of that. Elsewhere "
+       "calls and most accesses to variables are led through words that hold addresses, but not "
+       "instructions that need the stack pointer, jump tables in code that is linked at a fixed "
+       "address, or a target without padding for the way there.",
        "Let the process unmap or not reserve memory there (MAP_32BIT, arenas at fixed addresses), "
-       "or "
-       "restart it with the corrected program. A program linked as PIE is not bound to the low 2 "
+       "or restart it with the corrected program. A program linked as PIE is not bound to the low "
+       "2 "
        "GiB.",
        ExitCode::NoMatch, false},
       // apply

@@ -13,6 +13,7 @@
 #include <array>
 #include <string_view>
 
+#include "link/far.h"
 #include "link/image.h"
 #include "link/placement.h"
 #include "match/padding.h"
@@ -52,11 +53,20 @@ void rehearse_link(const format::Patch& patch, const TargetFile& target, Report&
     request.target = link::used_range(patch);
     base = link::choose_place(request);
   }
+  std::optional<format::Patch> far;
+  if (!base) {
+    far = link::make_far(patch, report);
+    request.size = link::image_size(*far, kRegistryGuess);
+    request.far = true;
+    base = link::choose_place(request);
+  }
   if (!base) {
     report.refuse("no-room", target.name, "even an empty process has no room for the image");
+  }
+  if (!base || !report.clean()) {
     return;
   }
-  link::Image image = link::link_image(patch, *base, kRegistryGuess, report);
+  link::Image image = link::link_image(far ? *far : patch, *base, kRegistryGuess, report);
   if (!report.clean()) {
     return;
   }
@@ -68,14 +78,15 @@ void rehearse_link(const format::Patch& patch, const TargetFile& target, Report&
         return code;
       },
       [&](LinkAddr at, uint64_t size) { return target.symbols.next_start_after(at, size); },
-      [&](LinkAddr jump, uint64_t size) {
+      [&](LinkRange window, uint64_t size) {
         std::vector<link::Spare> out;
-        for (match::Padding& padding :
-             match::find_padding(in_file, match::in_reach_of_short_jump(jump, size), size)) {
+        for (match::Padding& padding : match::find_padding(in_file, window, size)) {
           out.push_back({padding.at, std::move(padding.bytes)});
         }
         return out;
-      }};
+      },
+      {},
+      request.bias};
   link::plan_detours(patch, image, text, {}, report);
 }
 

@@ -428,6 +428,20 @@ LinkRange File::load_range() const {
   return range.value_or(LinkRange{});
 }
 
+// Memory is mapped in pages: behind a segment comes what the file has there, unless it is variables that
+// begin with zeros (Linux fs/binfmt_elf.c, elf_map() and padzero()).
+LinkRange File::tail_of(const Segment& segment) const {
+  const LinkAddr end(segment.address.value + segment.memory_size);
+  const uint64_t file_end = segment.offset.value + segment.file_size;
+  const uint64_t page_end = align_up(end.value, kPageSize);
+  if (segment.type != SegmentType::Load || segment.memory_size != segment.file_size ||
+      file_end % kPageSize != end.value % kPageSize || page_end < end.value) {
+    return {end, end};
+  }
+  const uint64_t more = file_end < bytes().size() ? bytes().size() - file_end : 0;
+  return {end, end + std::min(page_end - end.value, more)};
+}
+
 size_t FileReader::read_some(LinkAddr at, ByteSpan out) const {
   size_t done = 0;
   while (done < out.size()) {
@@ -438,6 +452,7 @@ size_t FileReader::read_some(LinkAddr at, ByteSpan out) const {
              here.value - c.address.value < c.memory_size;
     });
     if (s == segments.end()) {
+      done += read_tail(here, out.subspan(done));
       break;
     }
     uint64_t inside = here.value - s->address.value;
@@ -454,6 +469,20 @@ size_t FileReader::read_some(LinkAddr at, ByteSpan out) const {
     done += count;
   }
   return done;
+}
+
+size_t FileReader::read_tail(LinkAddr at, ByteSpan out) const {
+  for (const Segment& s : file_.segments()) {
+    const LinkRange tail = file_.tail_of(s);
+    if (tail.contains(at)) {
+      const uint64_t inside = s.file_size + static_cast<uint64_t>(at - tail.start);
+      const auto count = std::min<uint64_t>(out.size(), static_cast<uint64_t>(tail.end - at));
+      const ByteView bytes = file_.bytes().subspan(s.offset.value + inside, count);
+      std::copy(bytes.begin(), bytes.end(), out.begin());
+      return static_cast<size_t>(count);
+    }
+  }
+  return 0;
 }
 
 }  // namespace qp::elf

@@ -109,6 +109,8 @@ class File {
   std::optional<int64_t> tls_block_end() const;
   // Bytes [first PT_LOAD start, last PT_LOAD end), page-aligned.
   LinkRange load_range() const;
+  // What is mapped behind a segment because its last page is: bytes of the file that nobody asked for.
+  LinkRange tail_of(const Segment& segment) const;
 
  private:
   File() = default;
@@ -129,6 +131,7 @@ class FileReader final : public TargetReader {
   size_t read_some(LinkAddr at, ByteSpan out) const override;
 
  private:
+  size_t read_tail(LinkAddr at, ByteSpan out) const;
   const File& file_;
 };
 

@@ -99,12 +99,22 @@ Cie read_cie(ByteView body) {
   return cie;
 }
 
-void append_uleb128(Bytes& out, uint64_t value) {
-  do {
-    auto low = static_cast<uint8_t>(value & 0x7f);
-    value >>= 7;
-    append(out, static_cast<uint8_t>(low | (value != 0 ? 0x80 : 0)));
-  } while (value != 0);
+elf::FrameEntry simple_frame(uint64_t size, std::initializer_list<unsigned> return_address) {
+  elf::FrameEntry e;
+  e.size = size;
+  for (unsigned byte : {
+           0x01,              // version
+           0x00,              // no augmentation
+           0x01, 0x78,        // code factor 1, data factor -8
+           0x10,              // return address column
+           0x0c, 0x07, 0x08,  // DW_CFA_def_cfa rsp, 8
+       }) {
+    e.cie.push_back(static_cast<std::byte>(byte));
+  }
+  for (unsigned byte : return_address) {
+    e.cie.push_back(static_cast<std::byte>(byte));
+  }
+  return e;
 }
 
 void append_sleb128(Bytes& out, int64_t value) {
@@ -257,6 +267,26 @@ FrameTables write_frames(const std::vector<DescribedRange>& ranges, LinkAddr eh_
     writer.add(range);
   }
   return writer.finish();
+}
+
+Bytes read_initial_instructions(ByteView cie) {
+  return read_cie(cie).initial;
+}
+
+void append_uleb128(Bytes& out, uint64_t value) {
+  do {
+    auto low = static_cast<uint8_t>(value & 0x7f);
+    value >>= 7;
+    append(out, static_cast<uint8_t>(low | (value != 0 ? 0x80 : 0)));
+  } while (value != 0);
+}
+
+elf::FrameEntry call_target_frame(uint64_t size) {
+  return simple_frame(size, {0x90, 0x01});  // DW_CFA_offset 16, 1
+}
+
+elf::FrameEntry outermost_frame(uint64_t size) {
+  return simple_frame(size, {0x07, 0x10});  // DW_CFA_undefined 16
 }
 
 }  // namespace qp::link

@@ -36,4 +36,14 @@ struct FrameTables {
 FrameTables write_frames(const std::vector<DescribedRange>& ranges, LinkAddr eh_frame,
                          LinkAddr eh_frame_hdr, const FramePointerOf& pointer_of, Report& report);
 
+// What a CIE says before its entries do. Throws Error{bad-file}.
+Bytes read_initial_instructions(ByteView cie);
+void append_uleb128(Bytes& out, uint64_t value);
+
+// Of code that is called, or jumped to from the end of a function, and does nothing with the stack: the
+// CFA is rsp + 8 throughout.
+elf::FrameEntry call_target_frame(uint64_t size);
+// Of what is at the outermost end of a stack.
+elf::FrameEntry outermost_frame(uint64_t size);
+
 }  // namespace qp::link

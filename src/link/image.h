@@ -49,7 +49,8 @@ struct Detour {
   LinkAddr to;     // new function in the image
   Bytes expected;  // the target's bytes that will be overwritten (from the file or live memory)
   Bytes jump;      // e9 rel32, or eb rel8 to the island
-  // Of a function with room for two bytes only: where the long jump is, in padding nearby.
+  // Of a function with room for two bytes only, or of a far image: where the long jump is, in padding
+  // of the target.
   struct Island {
     LinkAddr at;
     Bytes expected, jump;
@@ -126,23 +127,29 @@ struct Spare {
   LinkAddr at;
   Bytes bytes;
 };
-// For a function that plan_detour() refuses as too short: two bytes at its entry, and an island in
-// one of `spares`, the nearest, that overlaps nothing of `taken`. Nullopt: there is none.
-std::optional<Detour> plan_short_detour(const std::string& function, LinkAddr entry, uint64_t size,
-                                        ByteView code, LinkAddr to, std::optional<LinkAddr> next,
-                                        const std::vector<Spare>& spares,
-                                        const std::vector<LinkRange>& taken);
+// The form of a detour with an island.
+struct Leap {
+  bool is_short = false;         // two bytes lead to the island, and not five
+  std::optional<LoadBias> bias;  // the island goes to a live address, and not a distance
+};
+// For a function that plan_detour() refuses: a jump at its entry, and an island in one of `spares`, the
+// nearest, that overlaps nothing of `taken`. Nullopt: there is none.
+std::optional<Detour> plan_leap(const std::string& function, LinkAddr entry, uint64_t size,
+                                ByteView code, LinkAddr to, std::optional<LinkAddr> next, Leap leap,
+                                const std::vector<Spare>& spares,
+                                const std::vector<LinkRange>& taken);
 // What a detour has to know of the target.
 struct TargetText {
   std::function<Bytes(LinkAddr at, size_t size)> code;  // less where it ends
   std::function<std::optional<LinkAddr>(LinkAddr at, uint64_t size)> next_start;
-  // Padding of at least `size` bytes to which a short jump at `jump` leads.
-  std::function<std::vector<Spare>(LinkAddr jump, uint64_t size)> spares;
-  // The island to which the short jump there leads already, although it counts as taken.
+  // Padding of at least `size` bytes that lies wholly in the window.
+  std::function<std::vector<Spare>(LinkRange window, uint64_t size)> spares;
+  // The island to which the jump there leads already, although it counts as taken.
   std::function<std::optional<Spare>(LinkAddr jump)> own_island;
+  LoadBias bias;  // for a far image
 };
 // One detour per replaced function, in their order. No two of them, nor `taken`, overlap. Findings:
-// function-short, reloc-range; then some are missing.
+// function-short, no-room; then some are missing.
 std::vector<Detour> plan_detours(const format::Patch& patch, const Image& image,
                                  const TargetText& text, std::vector<LinkRange> taken,
                                  Report& report);

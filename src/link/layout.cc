@@ -307,34 +307,13 @@ class Planner {
   Layout out_;
 };
 
-elf::FrameEntry simple_frame(uint64_t size, std::initializer_list<unsigned> return_address) {
-  elf::FrameEntry e;
-  e.size = size;
-  for (unsigned byte : {
-           0x01,              // version
-           0x00,              // no augmentation
-           0x01, 0x78,        // code factor 1, data factor -8
-           0x10,              // return address column
-           0x0c, 0x07, 0x08,  // DW_CFA_def_cfa rsp, 8
-       }) {
-    e.cie.push_back(static_cast<std::byte>(byte));
-  }
-  for (unsigned byte : return_address) {
-    e.cie.push_back(static_cast<std::byte>(byte));
-  }
-  return e;
-}
-
-// pc-relative pieces of nothing but the return address: the CFA is rsp + 8 throughout.
 const elf::FrameEntry& veneer_frame() {
-  static const elf::FrameEntry entry =
-      simple_frame(kVeneerSize, {0x90, 0x01});  // DW_CFA_offset 16, 1
+  static const elf::FrameEntry entry = call_target_frame(kVeneerSize);
   return entry;
 }
 
 const elf::FrameEntry& hook_return_frame() {
-  static const elf::FrameEntry entry =
-      simple_frame(kHookReturn.size(), {0x07, 0x10});  // DW_CFA_undefined 16
+  static const elf::FrameEntry entry = outermost_frame(kHookReturn.size());
   return entry;
 }
 

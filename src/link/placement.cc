@@ -14,7 +14,7 @@
 // far from its heap as 32-bit absolute addresses allow.
 //
 // Where nothing of the grid is free, any page will do: the place is that process's own then, but it is a
-// place.
+// place. A far image, which needs no distance, goes the same ways without their ends.
 //
 // Candidates are computed as live addresses, since link addresses below a PIE wrap around 0; in the
 // upper half of the address space there is no user memory, so 64 signed bits hold all of it.
@@ -132,10 +132,11 @@ std::optional<LinkAddr> choose_place(const PlacementRequest& request) {
   const auto size = static_cast<int64_t>(request.size);
   Search search(find_blocked(request), size);
   // In reach: the two together span no more than kReach.
-  int64_t lowest = std::max(kLowest, target->end - kReach);
-  int64_t highest = std::min(kHighest, target->start + kReach);
+  int64_t lowest = request.far ? kLowest : std::max(kLowest, target->end - kReach);
+  int64_t highest = request.far ? kHighest : std::min(kHighest, target->start + kReach);
   for (const LiveRange& range : request.also) {
-    if (const auto span = user_span(range.start.value, range.end.value)) {
+    const auto span = user_span(range.start.value, range.end.value);
+    if (span && !request.far) {
       lowest = std::max(lowest, span->end - kReach);
       highest = std::min(highest, span->start + kReach);
     }
@@ -170,6 +171,12 @@ std::optional<LinkAddr> choose_place(const PlacementRequest& request) {
     return std::nullopt;
   }
   return request.bias(LiveAddr(static_cast<uint64_t>(*place)));
+}
+
+bool is_near(LinkRange target, LinkRange image, LoadBias bias) {
+  const auto from = user_span(bias(target.start).value, bias(target.end).value);
+  const auto to = user_span(bias(image.start).value, bias(image.end).value);
+  return from && to && from->end - kReach <= to->start && to->end <= from->start + kReach;
 }
 
 }  // namespace qp::link

@@ -14,6 +14,7 @@ struct PlacementRequest {
   std::vector<LiveRange> also;  // what else it may refer to
   LoadBias bias;
   bool low_2g = false;              // the patch has 32-bit absolute relocations
+  bool far = false;                 // it reaches the target from anywhere (link/far.h)
   std::vector<LiveRange> occupied;  // mappings of the process, sorted
   std::vector<LiveRange> avoid;     // room where heap and stacks will grow
 };
@@ -21,7 +22,10 @@ struct PlacementRequest {
 // Deterministic in (target, size, low_2g) as far as the occupied ranges allow, so that processes of
 // one target get the same distance. Below a PIE (its heap grows above); for a non-PIE near the top
 // of the low 2 GiB; where all that is taken, in any gap. Every byte of the image is within ±2 GiB
-// (less a guard of 1 MiB) of every byte of the target. Nullopt: no room.
+// (less a guard of 1 MiB) of every byte of the target, unless it is far. Nullopt: no room.
 std::optional<LinkAddr> choose_place(const PlacementRequest& request);
+
+// Whether every byte of the image is that near to every byte of the target.
+bool is_near(LinkRange target, LinkRange image, LoadBias bias);
 
 }  // namespace qp::link

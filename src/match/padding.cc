@@ -8,6 +8,9 @@
 // that has lost its symbols only unwind records tell of starts, and the code behind a function may
 // have none; there padding reaches no further than the next round address, since nobody pads beyond
 // the one that the next function wants.
+//
+// Behind all code, up to the end of the page, is what the file happens to have there: zeros, if the
+// linker begins the next segment on a page of its own. No address of the target is there.
 
 #include "match/padding.h"
 
@@ -78,6 +81,26 @@ LinkAddr find_end(const Target& target, LinkRange function, LinkAddr limit) {
   return std::min(end, limit);
 }
 
+// The zeros with which a segment of code is filled up to a page.
+void find_in_tails(const Target& target, LinkRange window, uint64_t least,
+                   std::vector<Padding>& out) {
+  for (const LinkRange tail : target.symbols.code_tails()) {
+    const LinkRange part{std::max(tail.start, window.start), std::min(tail.end, window.end)};
+    if (part.end < part.start + least) {
+      continue;
+    }
+    Bytes bytes(part.size());
+    if (target.memory.try_read(part.start, bytes)) {
+      const auto end =
+          std::find_if(bytes.begin(), bytes.end(), [](std::byte b) { return b != std::byte{0}; });
+      bytes.erase(end, bytes.end());
+      if (bytes.size() >= least) {
+        out.push_back({part.start, std::move(bytes)});
+      }
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<Padding> find_padding(const Target& target, LinkRange window, uint64_t least) {
@@ -104,12 +127,8 @@ std::vector<Padding> find_padding(const Target& target, LinkRange window, uint64
       out.push_back({function.end, std::move(bytes)});
     }
   }
+  find_in_tails(target, window, least, out);
   return out;
-}
-
-LinkRange in_reach_of_short_jump(LinkAddr at, uint64_t size) {
-  constexpr uint64_t kBack = 128, kForth = 127, kJump = 2;
-  return {at + kJump - kBack, at + kJump + kForth + size};
 }
 
 }  // namespace qp::match

@@ -97,6 +97,9 @@ void SymbolMap::read_segments(const elf::File& file) {
     const uint64_t room = ~uint64_t{0} - segment.address.value;
     const LinkRange range{segment.address, segment.address + std::min(segment.memory_size, room)};
     if (segment.type == elf::SegmentType::Load) {
+      if ((segment.flags & elf::kSegX) != 0) {
+        code_tails_.push_back(file.tail_of(segment));
+      }
       regions_.push_back({range, (segment.flags & elf::kSegW) != 0,
                           (segment.flags & elf::kSegX) != 0,
                           segment.address + std::min(segment.file_size, range.size())});

@@ -110,6 +110,8 @@ class SymbolMap {
   bool is_constant(LinkRange range) const;  // nothing of it is written after the start
   bool is_writable(LinkAddr at) const;
   bool is_executable(LinkAddr at) const;
+  // What is executable behind the code, up to the end of the page (elf::File::tail_of).
+  const std::vector<LinkRange>& code_tails() const { return code_tails_; }
   std::vector<LinkRange> executable_ranges() const;  // what the file has of them, by address
   // The range of the unwind record that covers `at`: a function or a piece of one, stripped or not.
   std::optional<LinkRange> frame_containing(LinkAddr at) const;
@@ -148,7 +150,7 @@ class SymbolMap {
     LinkAddr file_end;  // behind it is what the kernel fills with zeros
   };
   std::vector<Region> regions_;  // PT_LOAD
-  std::vector<LinkRange> relro_;
+  std::vector<LinkRange> relro_, code_tails_;
   std::vector<Export> exports_;  // of a library, by name
   bool has_symtab_ = false, is_static_ = false, is_library_ = false;
 };

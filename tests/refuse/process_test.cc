@@ -364,7 +364,7 @@ TEST_P(MovedText, is_refused) {
 }
 
 // Refusal: no-room
-// Claim: no free address within 2 GiB is refused.
+// Claim: no free address within 2 GiB is refused, if an instruction can not do without.
 TEST_P(NoRoom, is_refused) {
   make_patch();
   ASSERT_FALSE(HasFailure());

@@ -146,10 +146,34 @@ bool is_remarkable(const MappedRange& m, const Snapshot& of) {
   return m.name.empty() ? of.threads.size() == 1 : m.name.front() != '[';
 }
 
+constexpr size_t kFarJump = 14;
+
 bool executable_and_new(const Snapshot& before, const Snapshot& after, uint64_t address) {
   for (const MappedRange& m : after.mappings) {
     if (m.start <= address && address < m.end) {
       return m.rights.find('x') != std::string::npos && !was_there(before, m);
+    }
+  }
+  return false;
+}
+
+// Whether there is a jump at `from` through the address behind it, which leads to new code.
+bool is_far_jump(const Snapshot& before, const Snapshot& after, const std::string& text,
+                 size_t from) {
+  if (from >= text.size() || from + kFarJump > text.size() ||
+      text.compare(from, 6, std::string("\xff\x25\0\0\0\0", 6)) != 0) {
+    return false;
+  }
+  uint64_t to = 0;
+  std::memcpy(&to, text.data() + from + 6, sizeof to);
+  return executable_and_new(before, after, to);
+}
+
+bool is_in_far_jump(const Snapshot& before, const Snapshot& after, const std::string& text,
+                    size_t at) {
+  for (size_t back = 0; back < kFarJump && back <= at; ++back) {
+    if (is_far_jump(before, after, text, at - back)) {
+      return true;
     }
   }
   return false;
@@ -165,7 +189,8 @@ size_t jump_over(const Snapshot& before, const Snapshot& after, uint64_t start,
     }
     int32_t distance = 0;
     std::memcpy(&distance, text.data() + from + 1, sizeof distance);
-    if (executable_and_new(before, after, start + from + 5 + static_cast<int64_t>(distance))) {
+    const size_t to = from + 5 + static_cast<size_t>(static_cast<int64_t>(distance));
+    if (executable_and_new(before, after, start + to) || is_far_jump(before, after, text, to)) {
       return from;
     }
   }
@@ -180,7 +205,8 @@ bool is_short_jump(const Snapshot& before, const Snapshot& after, uint64_t start
       continue;
     }
     const size_t to = from + 2 + static_cast<size_t>(static_cast<int8_t>(text[from + 1]));
-    if (to < text.size() && jump_over(before, after, start, text, to) == to) {
+    if (to < text.size() &&
+        (is_far_jump(before, after, text, to) || jump_over(before, after, start, text, to) == to)) {
       return true;
     }
   }
@@ -297,7 +323,8 @@ std::string wrongly_applied(const Snapshot& before, const Snapshot& after, size_
         continue;
       }
       const size_t jump = jump_over(before, after, start, text, at);
-      if (jump == std::string::npos && is_short_jump(before, after, start, text, at)) {
+      if (jump == std::string::npos && (is_short_jump(before, after, start, text, at) ||
+                                        is_in_far_jump(before, after, text, at))) {
         ++at;
         continue;
       }

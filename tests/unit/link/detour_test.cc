@@ -125,7 +125,7 @@ Bytes crowded() {
 TEST(ShortDetour, IslandNearby) {
   const std::vector<Spare> spares = {{kEntry - 100, Bytes(20, std::byte{0xcc})},
                                      {kEntry + 40, Bytes(8, std::byte{0x90})}};
-  auto d = plan_short_detour("f", kEntry, 3, crowded(), kNew, kEntry + 3, spares, {});
+  auto d = plan_leap("f", kEntry, 3, crowded(), kNew, kEntry + 3, {true}, spares, {});
   ASSERT_TRUE(d);
   EXPECT_EQ(d->at, kEntry);
   EXPECT_EQ(d->expected, bytes_of({0x31, 0xc0}));
@@ -134,7 +134,7 @@ TEST(ShortDetour, IslandNearby) {
   EXPECT_EQ(d->island->at, kEntry + 40);
   EXPECT_EQ(d->island->expected, Bytes(5, std::byte{0x90}));
   EXPECT_EQ(d->island->jump, encode_jump(kEntry + 40, kNew));
-  d = plan_short_detour("f", kEntry, 3, crowded(), kNew, kEntry + 3, {spares.front()}, {});
+  d = plan_leap("f", kEntry, 3, crowded(), kNew, kEntry + 3, {true}, {spares.front()}, {});
   ASSERT_TRUE(d && d->island);
   EXPECT_EQ(d->island->at, kEntry - 85);
   EXPECT_EQ(d->jump, bytes_of({0xeb, 0x100 - 87}));
@@ -143,25 +143,25 @@ TEST(ShortDetour, IslandNearby) {
 // Claim: what is taken is not used twice, and no island lies where the short jump can't reach.
 TEST(ShortDetour, TakenOrTooFar) {
   const std::vector<Spare> near = {{kEntry + 40, Bytes(8, std::byte{0x90})}};
-  EXPECT_FALSE(plan_short_detour("f", kEntry, 3, crowded(), kNew, kEntry + 3, near,
-                                 {{kEntry + 43, kEntry + 44}}));
-  auto d = plan_short_detour("f", kEntry, 3, crowded(), kNew, kEntry + 3, near,
-                             {{kEntry + 40, kEntry + 43}});
+  EXPECT_FALSE(plan_leap("f", kEntry, 3, crowded(), kNew, kEntry + 3, {true}, near,
+                         {{kEntry + 43, kEntry + 44}}));
+  auto d = plan_leap("f", kEntry, 3, crowded(), kNew, kEntry + 3, {true}, near,
+                     {{kEntry + 40, kEntry + 43}});
   ASSERT_TRUE(d && d->island);
   EXPECT_EQ(d->island->at, kEntry + 43);
-  EXPECT_FALSE(plan_short_detour("f", kEntry, 3, crowded(), kNew, kEntry + 3,
-                                 {{kEntry + 130, Bytes(5, std::byte{0x90})}}, {}));
-  EXPECT_FALSE(plan_short_detour("f", kEntry, 3, crowded(), kNew, kEntry + 3,
-                                 {{kEntry - 131, Bytes(5, std::byte{0x90})}}, {}));
-  EXPECT_TRUE(plan_short_detour("f", kEntry, 3, crowded(), kNew, kEntry + 3,
-                                {{kEntry + 129, Bytes(5, std::byte{0x90})}}, {}));
+  EXPECT_FALSE(plan_leap("f", kEntry, 3, crowded(), kNew, kEntry + 3, {true},
+                         {{kEntry + 130, Bytes(5, std::byte{0x90})}}, {}));
+  EXPECT_FALSE(plan_leap("f", kEntry, 3, crowded(), kNew, kEntry + 3, {true},
+                         {{kEntry - 131, Bytes(5, std::byte{0x90})}}, {}));
+  EXPECT_TRUE(plan_leap("f", kEntry, 3, crowded(), kNew, kEntry + 3, {true},
+                        {{kEntry + 129, Bytes(5, std::byte{0x90})}}, {}));
 }
 
 // Claim: a function of one byte has no room for two, and a symbol inside them is a way in.
 TEST(ShortDetour, NoRoomForTwoBytes) {
   const std::vector<Spare> near = {{kEntry + 40, Bytes(8, std::byte{0x90})}};
-  EXPECT_FALSE(plan_short_detour("f", kEntry, 1, crowded(), kNew, kEntry + 1, near, {}));
-  EXPECT_FALSE(plan_short_detour("f", kEntry, 3, crowded(), kNew, kEntry + 1, near, {}));
+  EXPECT_FALSE(plan_leap("f", kEntry, 1, crowded(), kNew, kEntry + 1, {true}, near, {}));
+  EXPECT_FALSE(plan_leap("f", kEntry, 3, crowded(), kNew, kEntry + 1, {true}, near, {}));
 }
 
 // Claim: of several functions, those with room of their own come first; then each gets its own
@@ -180,9 +180,10 @@ TEST(ShortDetour, SeveralFunctions) {
   const TargetText target{
       [&](LinkAddr at, size_t) { return copy(ByteView(text).subspan((at - kEntry))); },
       [](LinkAddr at, uint64_t size) { return at + (size == 3 && at >= kEntry + 9 ? 30 : 3); },
-      [&](LinkAddr, uint64_t) {
+      [&](LinkRange, uint64_t) {
         return std::vector<Spare>{{kEntry + 12, Bytes(14, std::byte{0xcc})}};
-      }};
+      },
+      {}};
   Report report;
   const std::vector<Detour> all = plan_detours(patch, image, target, {}, report);
   EXPECT_THAT(ids(report), ElementsAre("function-short"));
@@ -200,6 +201,57 @@ TEST(ShortDetour, SeveralFunctions) {
       }
     }
   }
+}
+
+// Claim: where the new function is out of reach, five bytes lead to an island that holds its address in
+// the process, and a short function's two lead to one as well; without room for it, that is refused.
+TEST(FarDetour, IslandHoldsTheAddress) {
+  const LinkAddr away(0x7f0000000000);
+  const LoadBias bias{0x10000000};
+  const std::vector<Spare> spares = {{kEntry + 100, Bytes(20, std::byte{0xcc})}};
+  const Bytes code = padded(bytes_of({0x55, 0x48, 0x89, 0xe5, 0x31, 0xc0, 0x5d, 0xc3}));
+  auto d = plan_leap("f", kEntry, 8, code, away, kEntry + 16, {false, bias}, spares, {});
+  ASSERT_TRUE(d && d->island);
+  EXPECT_EQ(d->jump, encode_jump(kEntry, kEntry + 100));
+  EXPECT_EQ(d->expected, bytes_of({0x55, 0x48, 0x89, 0xe5, 0x31}));
+  EXPECT_EQ(d->island->at, kEntry + 100);
+  EXPECT_EQ(d->island->expected, Bytes(14, std::byte{0xcc}));
+  EXPECT_EQ(d->island->jump, bytes_of({0xff, 0x25, 0, 0, 0, 0, 0, 0, 0, 0x10, 0, 0x7f, 0, 0}));
+  d = plan_leap("f", kEntry, 3, crowded(), away, kEntry + 3, {true, bias}, spares, {});
+  ASSERT_TRUE(d && d->island);
+  EXPECT_EQ(d->jump, bytes_of({0xeb, 98}));
+  EXPECT_EQ(d->island->jump.size(), 14U);
+  EXPECT_FALSE(plan_leap("f", kEntry, 8, code, away, kEntry + 16, {false, bias},
+                         {{kEntry + 100, Bytes(13, std::byte{0xcc})}}, {}));
+}
+
+// Claim: the nearest padding is taken, and none is a refusal that says what is missing.
+TEST(FarDetour, NearestPadding) {
+  format::Patch patch;
+  Image image;
+  const LinkAddr entry(0x200000);
+  patch.replaced.push_back({.name = "f", .entry = entry, .ranges = {{entry, entry + 16}}});
+  image.new_functions.push_back({"f", {LinkAddr(0x7f0000000000), LinkAddr(0x7f0000000010)}, 0});
+  std::vector<Spare> all = {{entry - 100000, Bytes(14)}, {entry - 20000, Bytes(14)}};
+  const TargetText target{[&](LinkAddr, size_t) { return Bytes(32, std::byte{0x90}); },
+                          [](LinkAddr at, uint64_t size) { return at + size; },
+                          [&](LinkRange window, uint64_t) {
+                            std::vector<Spare> out;
+                            for (const Spare& spare : all) {
+                              if (window.contains(spare.at) && window.contains(spare.at + 13)) {
+                                out.push_back(spare);
+                              }
+                            }
+                            return out;
+                          },
+                          {}};
+  Report report;
+  const std::vector<Detour> plans = plan_detours(patch, image, target, {}, report);
+  ASSERT_EQ(plans.size(), 1U);
+  EXPECT_EQ(plans[0].island->at, entry - 20000);
+  all.clear();
+  EXPECT_TRUE(plan_detours(patch, image, target, {}, report).empty());
+  EXPECT_THAT(ids(report), ElementsAre("no-room"));
 }
 
 }  // namespace

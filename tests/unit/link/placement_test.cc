@@ -200,5 +200,20 @@ TEST(Placement, HostileTargets) {
   }
 }
 
+// Claim: a far image gets a place where a near one gets none, and is_near() tells the two apart.
+TEST(Placement, FarImage) {
+  PlacementRequest r = pie();
+  const auto near = choose_place(r);
+  ASSERT_TRUE(near);
+  EXPECT_TRUE(is_near(r.target, {*near, *near + r.size}, r.bias));
+  const LiveAddr middle = r.bias(r.target.start);
+  r.occupied = {{middle - (uint64_t{3} << 30), middle + (uint64_t{3} << 30)}};
+  EXPECT_FALSE(choose_place(r));
+  r.far = true;
+  const auto place = choose_place(r);
+  ASSERT_TRUE(place);
+  EXPECT_FALSE(is_near(r.target, {*place, *place + r.size}, r.bias));
+}
+
 }  // namespace
 }  // namespace qp::link

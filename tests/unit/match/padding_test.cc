@@ -102,12 +102,5 @@ TEST(Padding, IsWhatNothingRunsInto) {
   }
 }
 
-// Claim: a short jump at an address leads into the window, and not to what is outside of it.
-TEST(Padding, WindowOfAShortJump) {
-  const LinkRange window = in_reach_of_short_jump(LinkAddr(0x1000), 5);
-  EXPECT_EQ(window.start, LinkAddr(0x1002 - 128));
-  EXPECT_EQ(window.end, LinkAddr(0x1002 + 127 + 5));
-}
-
 }  // namespace
 }  // namespace qp::match
