@@ -120,6 +120,44 @@ void check_init(const Sides& sides, Contents& contents, const Diff& diff, Report
   }
 }
 
+bool names_thread_init(const elf::AtomGraph& graph, AtomId id) {
+  return std::any_of(graph.symbols.begin(), graph.symbols.end(), [&](const elf::AtomSymbol& s) {
+    return s.atom == id && (s.name == "__tls_init" || s.name.starts_with("_ZTH"));
+  });
+}
+
+// C++ initialises all thread-local variables of a unit when a thread uses the first of them, and notes
+// that in __tls_guard (Itanium C++ ABI, 5.2.6). In a thread that has done so, one that comes later stays
+// without it. Those within functions have guards of their own.
+void check_thread_init(const Sides& sides, const Correlation& correlation, const Diff& diff,
+                       Report& report) {
+  const elf::AtomGraph& original = sides.original.graph;
+  const elf::AtomGraph& patched = sides.patched.graph;
+  const bool guarded =
+      std::any_of(original.symbols.begin(), original.symbols.end(),
+                  [](const elf::AtomSymbol& s) { return s.atom && s.name == "__tls_guard"; });
+  if (!guarded) {
+    return;
+  }
+  for (const Unit& u : diff.units) {
+    if (u.fate == Fate::Changed && names_thread_init(original, *u.original)) {
+      report.refuse(
+          "init-changed", u.name,
+          "it initialises thread-local variables, which it has done in threads that exist");
+    }
+  }
+  for (AtomId p = 0; p < patched.atoms.size(); ++p) {
+    const std::string& name = patched.name_of(p);
+    const bool in_function = name.starts_with("_ZZ") || name.starts_with("_ZGVZ");
+    if (elf::is_tls(patched.atoms[p].storage) && !correlation.original_of[p] &&
+        !correlation.ambiguous_patched[p] && !in_function) {
+      report.refuse("init-changed", name,
+                    "a constructor of a new thread-local variable would not run in threads that "
+                    "have initialised the others");
+    }
+  }
+}
+
 // Code that stays and makes the address of a place inside code that is replaced (GNU labels as
 // values, hand-written assembly). Addresses beside a function are arithmetic and lead nowhere.
 void check_labels_in_code(const Side& side, AtomId id, const std::vector<bool>& replaced,
@@ -186,6 +224,7 @@ void check_state(const Sides& sides, const Correlation& correlation, Contents& c
     }
   }
   check_init(sides, contents, diff, report);
+  check_thread_init(sides, correlation, diff, report);
 }
 
 }  // namespace qp::objdiff
