@@ -19,8 +19,9 @@
 // everywhere; clang does for libraries only, and takes local-dynamic for static ones all the same, so
 // that it is left alone here and link has the last word.
 //
-// A variable whose declaration comes out of a macro has no __thread to be found at its line; then link
-// refuses, and says what the developer can write.
+// A specifier that comes out of a macro is not to be found; then the attribute stands behind the
+// declarator. Where all of a declaration comes out of one, link refuses, and says what the developer can
+// write.
 
 #include "build/thread_locals.h"
 
@@ -77,6 +78,27 @@ std::optional<size_t> find_specifier_end(std::string_view text, size_t from, siz
   return between.find(';') == std::string_view::npos ? std::optional(end) : std::nullopt;
 }
 
+// Behind the declarator of `name`, which ends at `end`, where attributes can stand as well: for a specifier
+// that comes out of a macro. Not if the name is in the parentheses of one.
+std::optional<size_t> find_declarator_end(std::string_view text, size_t end) {
+  const auto skip_spaces = [&](size_t at) {
+    return std::min(text.find_first_not_of(" \t", at), text.size());
+  };
+  for (size_t next = skip_spaces(end); next < text.size(); next = skip_spaces(end)) {
+    if (text[next] != '[') {
+      return std::string_view("=;,").find(text[next]) != std::string_view::npos ? std::optional(end)
+                                                                                : std::nullopt;
+    }
+    const size_t close = text.find(']', next);
+    if (close == std::string_view::npos ||
+        text.substr(next + 1, close - next).find('[') != std::string_view::npos) {
+      return std::nullopt;
+    }
+    end = close + 1;
+  }
+  return std::nullopt;
+}
+
 std::string key_of(const elf::ThreadLocal& variable) {
   return variable.function + "\n" + variable.name;
 }
@@ -120,30 +142,32 @@ std::optional<std::string> make_dynamic(std::string_view text, const std::string
   const std::vector<std::string_view> lines = split_lines(text);
   const std::vector<int64_t> numbers = presumed_numbers(lines);
   // A line that was inserted has the number of the one that it pushed down, so that several can have
-  // one number; the name decides.
-  for (size_t i = 0; i < lines.size(); ++i) {
-    if (numbers[i] != line) {
-      continue;
+  // one number; the name decides, and a specifier.
+  std::optional<size_t> place;
+  for (const bool by_specifier : {true, false}) {
+    for (size_t i = 0; i < lines.size() && !place; ++i) {
+      const size_t in_line = numbers[i] == line
+                                 ? find_last_word(lines[i], name, std::string_view::npos)
+                                 : std::string_view::npos;
+      if (in_line == std::string_view::npos) {
+        continue;
+      }
+      const size_t at = static_cast<size_t>(lines[i].data() - text.data()) + in_line;
+      const size_t above = i < kLinesAbove ? 0 : i - kLinesAbove;
+      place = by_specifier ? find_specifier_end(
+                                 text, static_cast<size_t>(lines[above].data() - text.data()), at)
+                           : find_declarator_end(text, at + name.size());
     }
-    const auto begin = static_cast<size_t>(lines[i].data() - text.data());
-    const size_t in_line = find_last_word(lines[i], name, std::string_view::npos);
-    const size_t above = i < kLinesAbove ? 0 : i - kLinesAbove;
-    if (in_line == std::string_view::npos) {
-      continue;
-    }
-    const auto end = find_specifier_end(
-        text, static_cast<size_t>(lines[above].data() - text.data()), begin + in_line);
-    if (!end) {
-      continue;
-    }
-    if (text.substr(*end).starts_with(kAttribute)) {
-      return std::string(text);  // of another variable of the same declaration
-    }
-    std::string out(text);
-    out.insert(*end, kAttribute);
-    return out;
   }
-  return std::nullopt;
+  if (!place) {
+    return std::nullopt;
+  }
+  std::string out(text);
+  if (!text.substr(*place).starts_with(
+          kAttribute)) {  // of another variable of the same declaration
+    out.insert(*place, kAttribute);
+  }
+  return out;
 }
 
 bool make_dynamic(PatchedTree& tree, const std::vector<elf::ThreadLocal>& variables) {

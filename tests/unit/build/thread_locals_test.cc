@@ -45,11 +45,21 @@ TEST(ThreadLocals, LineIsThePresumedOne) {
   EXPECT_EQ(changed("#line 50\n__thread int y;\n", "y", 2), "none");
 }
 
-// Claim: a declaration without a specifier gets nothing, also if another declaration above has one.
-TEST(ThreadLocals, OtherDeclarationsAreLeftAlone) {
+// Claim: where a macro has the specifier the attribute stands behind the declarator, and a specifier of
+// another declaration is not taken for it; in the parentheses of a macro nothing is changed.
+TEST(ThreadLocals, SpecifierFromAMacro) {
+  EXPECT_EQ(changed("PER_THREAD int calls;\n", "calls", 1),
+            "PER_THREAD int calls" + kAttribute + ";\n");
+  EXPECT_EQ(changed("__thread int a;\nPER_THREAD int calls[2] [3] = {1};\n", "calls", 2),
+            "__thread int a;\nPER_THREAD int calls[2] [3]" + kAttribute + " = {1};\n");
+  EXPECT_EQ(changed("int my__thread; int calls, b;\n", "calls", 1),
+            "int my__thread; int calls" + kAttribute + ", b;\n");
+  EXPECT_EQ(changed("int calls; __thread int b;\n", "calls", 1),
+            "int calls" + kAttribute + "; __thread int b;\n");
   EXPECT_EQ(changed("__thread int a;\nPER_THREAD(int, calls);\n", "calls", 2), "none");
-  EXPECT_EQ(changed("int my__thread; int calls;\n", "calls", 1), "none");
-  EXPECT_EQ(changed("int calls; __thread int b;\n", "calls", 1), "none");
+  EXPECT_EQ(changed("PER_THREAD int calls(void);\n", "calls", 1), "none");
+  EXPECT_EQ(changed("#line 2\nint calls;\n#line 2\n__thread int calls;\n", "calls", 2),
+            "#line 2\nint calls;\n#line 2\n__thread" + kAttribute + " int calls;\n");
 }
 
 }  // namespace
