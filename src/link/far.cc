@@ -156,7 +156,8 @@ class FarPatch {
     const elf::Ref& ref = atom.refs[i];
     const elf::AtomSymbolId word =
         word_for(referent, ref.addend + static_cast<int64_t>(place.end() - ref.at));
-    if (is_lea(atom, ref.at)) {
+    // The bytes alone could be those of an EVEX instruction (vpermw).
+    if (!place.instruction.direct_access && is_lea(atom, ref.at)) {
       out_.fresh.atoms[id].bytes[ref.at - 2] = std::byte{0x8b};  // mov word(%rip),%reg
       lead(id, i, {ref.at, RelocType::PC32, word, -int64_t{kField}});
       return true;

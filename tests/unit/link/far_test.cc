@@ -178,6 +178,9 @@ INSTANTIATE_TEST_SUITE_P(
         // vaddps variable(%rip),%zmm0,%zmm0
         Rewritten{"wide_vector", bytes_of({0x62, 0xf1, 0x7c, 0x48, 0x58, 0x05, 0, 0, 0, 0}), 6,
                   jump_over(10), around(0, bytes_of({0x62, 0xf1, 0x7c, 0x48, 0x58, 0x00}))},
+        // vpermw variable(%rip),%zmm0,%zmm0, whose last bytes look like a lea
+        Rewritten{"permutation", bytes_of({0x62, 0xf2, 0xfd, 0x48, 0x8d, 0x05, 0, 0, 0, 0}), 6,
+                  jump_over(10), around(0, bytes_of({0x62, 0xf2, 0xfd, 0x48, 0x8d, 0x00}))},
         // call *variable(%rip)
         Rewritten{"call", bytes_of({0xff, 0x15, 0, 0, 0, 0}), 2,
                   bytes_of({0x90, 0xe8, 0, 0, 0, 0, 0xc3}),
