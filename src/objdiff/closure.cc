@@ -233,7 +233,7 @@ void Closure::run() {
   }
   for (AtomId id = 0; id < side_.graph.atoms.size(); ++id) {
     const elf::Atom& a = side_.atom(id);
-    bool data = !is_code(a) && !side_.is_init(id) && !side_.is_private(id) && !side_.is_hook(id);
+    bool data = !is_code(a) && !side_.is_init(id) && !side_.is_private(id) && !side_.is_aside(id);
     if (data && !correlation_.original_of[id] && !correlation_.ambiguous_patched[id]) {
       include(id, "new");
     }

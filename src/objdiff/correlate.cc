@@ -13,7 +13,7 @@
 //   3. the same stem and a common user, to a fixpoint                       variables
 //      the same place in the source, if none came or went in their function
 //      the same position in the unchanged code of a common user
-//   4. the same content among those of one stem                             read-only data
+//   4. the same content among those of one stem               read-only data, what nobody uses
 //
 // A wrong pair of *functions* that are only called is harmless: they are compared afterwards,
 // callers too, and a function that goes to the wrong successor comes out as changed. But such a
@@ -25,11 +25,13 @@
 // that a static local of a function that is now inlined is still found by the caller.
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
 
 #include "objdiff/contents.h"
+#include "objdiff/instrumentation.h"
 #include "objdiff/names.h"
 #include "objdiff/sides.h"
 
@@ -67,6 +69,7 @@ class Correlator {
   bool pair_guards(Group& group);
   bool pair_by_position(Group& group);
   void pair_by_content(Group& group);
+  void pair_unused(Group& group);
   void mark_ambiguous(const Group& group);
   std::set<AtomId> users(const Side& side, AtomId id) const;
   bool pair_unique(Group& group, const std::vector<std::pair<AtomId, AtomId>>& edges);
@@ -417,6 +420,30 @@ void Correlator::pair_anonymous() {
   }
 }
 
+// Without optimisation static locals stay that nothing refers to. No code can mix them up.
+void Correlator::pair_unused(Group& group) {
+  const auto is_unused = [](const Side& side) {
+    return [&side](AtomId id) { return side.referrers(id).empty(); };
+  };
+  const auto used_o = std::stable_partition(group.original.begin(), group.original.end(),
+                                            std::not_fn(is_unused(sides_.original)));
+  const auto used_p = std::stable_partition(group.patched.begin(), group.patched.end(),
+                                            std::not_fn(is_unused(sides_.patched)));
+  for (auto o = used_o; o != group.original.end(); ++o) {
+    const elf::Atom& a = sides_.original.atom(*o);
+    const auto same = std::find_if(used_p, group.patched.end(), [&](AtomId p) {
+      const elf::Atom& b = sides_.patched.atom(p);
+      return !out_.original_of[p] && a.size == b.size && a.bytes == b.bytes &&
+             a.refs.size() == b.refs.size() && a.storage == b.storage && a.alignment == b.alignment;
+    });
+    if (a.refs.empty() && same != group.patched.end()) {
+      out_.pair(*o, *same);
+    }
+  }
+  group.original.erase(used_o, group.original.end());
+  group.patched.erase(used_p, group.patched.end());
+}
+
 // State with candidates on both sides.
 void Correlator::mark_ambiguous(const Group& group) {
   if (group.original.empty() || group.patched.empty()) {
@@ -457,8 +484,10 @@ Correlation Correlator::run() {
   }
   for (auto& [key, group] : groups) {
     pair_by_content(group);
+    pair_unused(group);
     mark_ambiguous(group);
   }
+  part_resized_counters(sides_, out_);
   return std::move(out_);
 }
 

@@ -83,7 +83,7 @@ class Check {
     if (included_[p] || is_named(patched_, p)) {
       return;
     }
-    if (patched_.is_init(p) || patched_.is_hook(p)) {
+    if (patched_.is_init(p) || patched_.is_aside(p)) {
       return;  // lists are compared as a whole, see check_original; hooks.cc reads all its records
     }
     auto o = diff_.original_of[p];
@@ -104,7 +104,7 @@ class Check {
     }
     for (AtomId user : users) {
       bool chain = patched_.is_private(user) && !diff_.original_of[user];  // asked by itself
-      if (!included_[user] && !chain && !is_named(patched_, user)) {
+      if (!included_[user] && !chain && !is_named(patched_, user) && !patched_.is_aside(user)) {
         refuse(patched_, p,
                fmt::format("it is new or changed, and {} uses it and is not in the patch",
                            describe_atom(patched_, user)));
@@ -113,7 +113,7 @@ class Check {
   }
 
   void check_original(AtomId o) {
-    if (is_named(original_, o) || original_.is_hook(o)) {
+    if (is_named(original_, o) || original_.is_aside(o)) {
       return;
     }
     if (original_.is_init(o)) {
@@ -133,7 +133,7 @@ class Check {
       auto successor = diff_.patched_of[user];
       bool gone = !successor && !is_code(original_.atom(user));  // a variable, or asked by itself
       bool replaced = replaced_[user] || (successor && included_[*successor]);
-      if (!gone && !replaced && !is_named(original_, user)) {
+      if (!gone && !replaced && !is_named(original_, user) && !original_.is_aside(user)) {
         refuse(original_, o,
                fmt::format("it is gone or changed, and {} used it and is not replaced",
                            describe_atom(original_, user)));

@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "objdiff/bounds.h"
+#include "objdiff/instrumentation.h"
 #include "objdiff/names.h"
 
 namespace qp::objdiff {
@@ -21,7 +22,9 @@ Side::Side(const elf::AtomGraph& g)
       private_(g.atoms.size()),
       init_(g.atoms.size()),
       hook_(g.atoms.size()),
+      aside_(g.atoms.size()),
       maps_(g.atoms.size()) {
+  const bool sanitized = is_sanitized(g);
   for (elf::AtomId id = 0; id < g.atoms.size(); ++id) {
     const elf::Atom& a = g.atoms[id];
     auto refer = [&](const elf::Ref& ref) {
@@ -45,9 +48,11 @@ Side::Side(const elf::AtomGraph& g)
     const elf::AtomSymbol& s = g.symbols[a.symbol];
     bool generated = s.anonymous || (s.bind == elf::SymbolBind::Local && is_generated_name(s.name));
     // A table of labels belongs to its code even if the source gives it a name.
+    aside_[id] = hook_[id] || is_for_tools(a, s);
     private_[id] =
-        is_read_only(a) && !init_[id] &&
-        (generated || (a.kind == elf::AtomKind::JumpTable && s.bind == elf::SymbolBind::Local));
+        (sanitized && describes_checked_place(a, s)) ||
+        (is_read_only(a) && !init_[id] &&
+         (generated || (a.kind == elf::AtomKind::JumpTable && s.bind == elf::SymbolBind::Local)));
     if (is_code(a) && !a.parent) {
       units_[id].insert(units_[id].begin(), id);
     } else if (is_code(a)) {

@@ -41,6 +41,10 @@ class Side {
   bool is_private(elf::AtomId id) const { return private_[id]; }
   bool is_init(elf::AtomId id) const { return init_[id]; }
   bool is_hook(elf::AtomId id) const { return hook_[id]; }  // a record of one
+  // What a compiler leaves for tools that look at the program, and no data of it: records of hooks, places
+  // that can be patched (-fpatchable-function-entry), GCC's description of a unit for --coverage.
+  // It stays as it is, and the patch has no part of it.
+  bool is_aside(elf::AtomId id) const { return aside_[id]; }
   // Neighbours in a run of anonymous data whose bounds pointers may cross (see contents.cc).
   std::optional<elf::AtomId> previous_in_run(elf::AtomId id) const;
   std::optional<elf::AtomId> next_in_run(elf::AtomId id) const;
@@ -48,7 +52,7 @@ class Side {
  private:
   bool in_run(elf::AtomId id) const;
   std::vector<std::vector<elf::AtomId>> referrers_, units_;
-  std::vector<bool> private_, init_, hook_;
+  std::vector<bool> private_, init_, hook_, aside_;
   mutable std::vector<std::unique_ptr<CodeMap>> maps_;
 };
 
@@ -60,6 +64,10 @@ struct Correlation {
   void pair(elf::AtomId original, elf::AtomId patched) {
     patched_of[original] = patched;
     original_of[patched] = original;
+  }
+  void part(elf::AtomId original, elf::AtomId patched) {
+    patched_of[original].reset();
+    original_of[patched].reset();
   }
 };
 

@@ -189,12 +189,13 @@ void check_state(const Sides& sides, const Correlation& correlation, Contents& c
     if (is_code(a)) {
       check_labels_in_code(sides.original, o, replaced, report);
     }
-    if (is_code(a) || sides.original.is_init(o) || sides.original.is_hook(o)) {
+    if (is_code(a) || sides.original.is_init(o) || sides.original.is_aside(o)) {
       continue;
     }
     auto successor = correlation.patched_of[o];
     if (!successor) {
-      if (elf::is_writable(a.storage) && !correlation.ambiguous_original[o]) {
+      if (elf::is_writable(a.storage) && !correlation.ambiguous_original[o] &&
+          !sides.original.is_private(o)) {
         report.warn(fmt::format("variable {} is gone; its memory stays as it is",
                                 describe_atom(sides.original, o)));
       }
