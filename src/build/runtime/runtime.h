@@ -9,7 +9,7 @@ typedef unsigned long word;
 enum { kPage = 4096 };
 
 // Linux arch/x86/entry/syscalls/syscall_64.tbl
-enum { kWrite = 1, kMap = 9, kUnmap = 11, kSignalMask = 14 };
+enum { kWrite = 1, kMap = 9, kUnmap = 11, kSignalMask = 14, kProcessId = 39, kThreadId = 186 };
 
 static inline long call_kernel(long number, word a, word b, word c, word d, word e, word f) {
   long result = number;

@@ -18,6 +18,11 @@
 // that takes that one's place finds the threads' blocks by it (apply/adopt.cc), and makes blocks for new
 // threads. Both have the same functions.
 //
+// From its 33rd key on glibc allocates when a thread first sets data (nptl/pthread_setspecific.c: a
+// second-level block, by calloc), and the allocator may be what is patched, and use one of the
+// variables. Then the same thread comes here again before its block is set. So blocks that are about
+// to be set are noted with their threads, and such a thread gets the one that it is making.
+//
 // The key is never deleted: after a revert the image stays mapped (apply/escape.cc: its address is
 // handed out here), the threads keep their blocks, and the same patch finds them when it comes again.
 
@@ -88,11 +93,51 @@ static unsigned make_key(struct tls_block* block) {
   return (unsigned)known - 1;
 }
 
+// The calling thread, and its process: after a fork() the child has notes of threads that it lacks.
+static word calling_thread(void) {
+  return (word)call_kernel(kProcessId, 0, 0, 0, 0, 0, 0) << 32 |
+         (word)call_kernel(kThreadId, 0, 0, 0, 0, 0, 0);
+}
+
+// Blocks that are being set. Where more threads than this are at it at once, the others have no note.
+enum { kNotes = 64 };
+static struct note {
+  word thread;  // 0: free
+  struct tail* made;
+} notes[kNotes];
+
+static struct tail* find_noted(word thread, const struct tls_block* block) {
+  for (unsigned i = 0; i < kNotes; ++i) {
+    if (__atomic_load_n(&notes[i].thread, __ATOMIC_RELAXED) == thread &&
+        notes[i].made->block == block) {
+      return notes[i].made;
+    }
+  }
+  return 0;
+}
+
+static struct note* take_note(word thread, struct tail* made) {
+  for (unsigned i = 0; i < kNotes; ++i) {
+    word known = __atomic_load_n(&notes[i].thread, __ATOMIC_RELAXED);
+    if ((known == 0 || known >> 32 != thread >> 32) &&
+        __atomic_compare_exchange_n(&notes[i].thread, &known, thread, 0, __ATOMIC_RELAXED,
+                                    __ATOMIC_RELAXED)) {
+      notes[i].made = made;  // for this thread only, which has no handlers now
+      return &notes[i];
+    }
+  }
+  return 0;
+}
+
 // Out of line, so that the usual way saves no registers.
 static __attribute__((noinline)) char* make_variables(struct tls_block* block) {
   const word signals = block_signals();
   const unsigned key = make_key(block);
+  const word thread = calling_thread();
   struct tail* tail = pthread_getspecific(key);  // by a handler, just now
+  if (!tail) {
+    tail = find_noted(thread, block);
+  }
   if (!tail) {
     static const char why[] = "qpatch: no memory for thread-local variables\n";
     char* made = map_memory(mapped_size(block));
@@ -103,8 +148,12 @@ static __attribute__((noinline)) char* make_variables(struct tls_block* block) {
     tail = (struct tail*)(made + tail_at(block));
     tail->variables = made;
     tail->block = block;
+    struct note* note = take_note(thread, tail);
     if (pthread_setspecific(key, tail) != 0) {
       give_up(why, sizeof why - 1);
+    }
+    if (note) {
+      __atomic_store_n(&note->thread, 0, __ATOMIC_RELAXED);
     }
   }
   restore_signals(signals);

@@ -49,6 +49,23 @@ void* pthread_getspecific(pthread_key_t key) noexcept {
   }
   return value;
 }
+
+extern void* __libc_calloc(size_t count, size_t size);
+}
+
+namespace {
+
+// What the next call of calloc() uses, as a patched allocator would.
+const TlsIndex* used_by_allocator = nullptr;
+void* found_by_allocator = nullptr;
+
+}  // namespace
+
+extern "C" void* calloc(size_t count, size_t size) {
+  if (used_by_allocator != nullptr) {
+    found_by_allocator = qpatch_tls_get_addr(used_by_allocator);
+  }
+  return __libc_calloc(count, size);
 }
 
 namespace {
@@ -112,6 +129,26 @@ TEST(Runtime, DescriptorKeepsRegisters) {
     EXPECT_EQ(after.vectors, before.vectors) << "round " << round;
   }
   uses_vectors = false;
+}
+
+// Claim: in a process that has 32 keys libc allocates for the next one; an allocator that uses a new
+// variable then finds the one that its thread will have, and does not ask for ever.
+TEST(RuntimeDeathTest, AllocatorThatUsesAVariable) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto body = [] {
+    for (int i = 0; i < 40; ++i) {
+      pthread_key_t key;
+      pthread_key_create(&key, nullptr);
+    }
+    const TlsIndex index = {&kBlock, 8};
+    used_by_allocator = &index;
+    void* found = qpatch_tls_get_addr(&index);
+    used_by_allocator = nullptr;
+    const bool same = found == found_by_allocator && found == qpatch_tls_get_addr(&index) &&
+                      strcmp(static_cast<const char*>(found), "content") == 0;
+    _exit(same ? 0 : 1);
+  };
+  EXPECT_EXIT(body(), testing::ExitedWithCode(0), "");
 }
 
 // Claim: a block has the initial content and zeros behind it, and is a thread's own.
