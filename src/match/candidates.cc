@@ -161,11 +161,21 @@ Binding bind_external(const AtomSymbol& symbol, const Target& target, Report& re
   std::erase_if(entries, [](const MapEntry* e) { return e->bind == elf::SymbolBind::Local; });
   if (entries.empty()) {
     // A hidden global of another object is local in the linked program; what was imported is none.
+    // One without a size can be that, or a label of assembly that nobody else means.
     entries = target.symbols.named(symbol.name);
-    std::erase_if(entries, [](const MapEntry* e) { return e->size == 0; });
     if (target.symbols.import_named(symbol.name) != nullptr) {
       entries.clear();
     }
+    if (!entries.empty() && std::all_of(entries.begin(), entries.end(),
+                                        [](const MapEntry* e) { return e->size == 0; })) {
+      report.refuse(
+          "symbol-ambiguous", symbol.name,
+          fmt::format("the target has a local label of that name, {:#x}, and nothing shows "
+                      "that it is this symbol",
+                      entries.front()->address.value));
+      return {};
+    }
+    std::erase_if(entries, [](const MapEntry* e) { return e->size == 0; });
   }
   std::vector<LinkAddr> places;
   for (const MapEntry* entry : entries) {

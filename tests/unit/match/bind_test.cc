@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "match/candidates.h"
 #include "programs.h"
 #include "sources.h"
 
@@ -89,6 +90,20 @@ TEST(Bind, ScopeOfProvenFunctionsDecides) {
   for (const MapEntry* entry : program.symbols().named("twin")) {
     EXPECT_EQ(entry->address == matched.replaced[0].entry, entry->scope == scopes[1]);
   }
+}
+
+// Claim: a lone local label without a size is not taken for a symbol of another object, nor is that
+// symbol said to be another module's.
+TEST(Bind, ALocalLabelIsNoSymbol) {
+  const Program program(
+      {{"label.s", ".text\nspot: nop\n ret\n"}, {"main.c", "int main(void) { return 0; }"}}, pie());
+  elf::AtomSymbol wanted;
+  wanted.name = "spot";
+  wanted.bind = elf::SymbolBind::Global;
+  Report report;
+  const elf::Binding binding = bind_by_name(wanted, program.target(), std::nullopt, report);
+  EXPECT_EQ(first_id(report), "symbol-ambiguous");
+  EXPECT_EQ(binding.kind, BindingKind::Unbound);
 }
 
 // Refusal: symbol-ambiguous
