@@ -150,6 +150,11 @@ class Rebinder {
 
 std::optional<format::Patch> rebind(const format::Patch& patch, const match::Target& target,
                                     const std::string& build_id, Report& report) {
+  if (patch.replaced.empty()) {
+    report.refuse("hook-invalid", patch.hooks.empty() ? "" : patch.hooks.front().name,
+                  "a patch of hooks alone replaces no function, so nothing would be proven");
+    return std::nullopt;
+  }
   return Rebinder(patch, target, report).rebind(build_id);
 }
 

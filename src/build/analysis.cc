@@ -12,6 +12,8 @@
 
 #include <fmt/format.h>
 
+#include "base/fd.h"
+#include "build/absence.h"
 #include "objdiff/lines.h"
 #include "objdiff/merge.h"
 #include "objdiff/split.h"
@@ -96,45 +98,35 @@ void analyse(Analysis& unit, const TargetFile& target, const std::set<std::strin
   }
 }
 
-// A target without names does not say which units it holds. One of which nothing is there, while
-// others are, is not in it; if nothing of any unit is there, the compilations are not the target's.
-// With very few functions "nothing is there" may as well mean another version of them. A symbol table
-// has a FILE symbol for each unit: where all of that name belong to units that are proven, another
-// unit of the name (main.c of another program) is not there.
+Absence present_units(const std::vector<Analysis>& units, const TargetFile& target) {
+  Absence absence(target);
+  for (const Analysis& unit : units) {
+    if (unit.part_of_target && unit.diff && unit.report.clean() && !unit.whole_program &&
+        unit.matched.functions_proven != 0) {
+      absence.add_present(unit.diff->original, unit.matched);
+    }
+  }
+  return absence;
+}
+
 void find_absent(std::vector<Analysis>& units, const TargetFile& target,
                  std::vector<std::string>& warnings) {
-  constexpr uint32_t kFewest = 3;
-  const bool any = std::any_of(units.begin(), units.end(), [](const Analysis& unit) {
-    return unit.report.clean() && unit.matched.functions_proven != 0;
-  });
-  const auto is_taken = [&](const Analysis& absent) {
-    if (absent.report.clean() || absent.whole_program || !absent.diff ||
-        absent.matched.functions_proven != 0) {
-      return false;
-    }
-    const std::string& source = absent.diff->original.source;
-    const auto proven = std::count_if(units.begin(), units.end(), [&](const Analysis& unit) {
-      return unit.diff && unit.diff->original.source == source && unit.part_of_target &&
-             unit.report.clean() && unit.matched.functions_proven != 0;
-    });
-    return proven != 0 && target.symbols.scopes_named(source).size() <= static_cast<size_t>(proven);
-  };
+  const Absence absence = present_units(units, target);
   for (Analysis& unit : units) {
-    if (target.symbols.has_symtab() && unit.part_of_target && is_taken(unit)) {
-      unit.part_of_target = false;
-      unit.report = Report();
-      unit.reason = fmt::format("compiled; no part of the target: its {} is another file",
-                                unit.diff->original.source);
-      warnings.push_back(fmt::format("{}: {}", unit.unit->recorded_file, unit.reason));
+    // Without a match nothing was looked for.
+    if (!unit.part_of_target || unit.whole_program || !unit.before_match || unit.report.clean() ||
+        !absence.shows_absence(unit.diff->original, unit.matched)) {
+      continue;
     }
-    if (any && !target.symbols.has_symtab() && unit.matched.functions_tried >= kFewest &&
-        unit.matched.functions_fitting == 0) {
-      unit.part_of_target = false;
-      unit.report = Report();
-      unit.reason = fmt::format("compiled; no part of the target: it has none of the {} functions",
-                                unit.matched.functions_tried);
-      warnings.push_back(fmt::format("{}: {}", unit.unit->recorded_file, unit.reason));
-    }
+    unit.part_of_target = false;
+    unit.report = Report();
+    unit.reason =
+        target.symbols.has_symtab()
+            ? fmt::format("compiled; no part of the target: its {} is another file",
+                          unit.diff->original.source)
+            : fmt::format("compiled; no part of the target: it has none of the {} functions",
+                          unit.matched.functions_tried);
+    warnings.push_back(fmt::format("{}: {}", unit.unit->recorded_file, unit.reason));
   }
 }
 
@@ -166,6 +158,41 @@ void check_agreement(const std::vector<MatchedUnit>& units, Report& report) {
   }
 }
 
+// A unit that replaces no function has no place that tells it from another object of its source. It
+// is the same unit if its functions are where the other one's are, or if it has none and both were
+// compiled to the same bytes.
+bool is_same_unit(const Analysis& a, const Analysis& b) {
+  const std::set<LinkAddr> of_a = places_of(a.diff->original, a.matched);
+  const std::set<LinkAddr> of_b = places_of(b.diff->original, b.matched);
+  if (of_a.empty() && of_b.empty()) {
+    return std::equal(a.patched.begin(), a.patched.end(), b.patched.begin(), b.patched.end(),
+                      [](const fs::path& left, const fs::path& right) {
+                        return read_file(left) == read_file(right);
+                      });
+  }
+  return std::any_of(of_a.begin(), of_a.end(), [&](LinkAddr at) { return of_b.contains(at); });
+}
+
+// A hook runs once, for one object.
+void check_hooks(const std::vector<Analysis*>& group, Report& report) {
+  std::set<std::string> known;
+  for (const Analysis* unit : group) {
+    std::set<std::string> own;
+    if (!unit->chosen) {
+      continue;
+    }
+    for (const objdiff::Diff::Hook& hook : unit->diff->hooks) {
+      if (known.contains(hook.name)) {
+        report.refuse("hook-invalid", hook.name,
+                      "the target holds two objects of its source, and nothing tells for which of "
+                      "them it is to run");
+      }
+      own.insert(hook.name);
+    }
+    known.merge(own);
+  }
+}
+
 // Of several objects of one source: those that the target holds.
 void choose(std::vector<Analysis>& units, Report& report, std::vector<std::string>& warnings) {
   std::map<fs::path, std::vector<Analysis*>> by_source;
@@ -189,6 +216,10 @@ void choose(std::vector<Analysis>& units, Report& report, std::vector<std::strin
         any_clean = true;
         bool again = std::any_of(unit->matched.replaced.begin(), unit->matched.replaced.end(),
                                  [&](auto& r) { return taken.contains(r.entry); });
+        again |= unit->matched.replaced.empty() && !unit->diff->hooks.empty() &&
+                 std::any_of(group.begin(), group.end(), [&](const Analysis* other) {
+                   return other->chosen && is_same_unit(*other, *unit);
+                 });
         if (again) {
           unit->reason += "; equal to another object of the same source";
           continue;
@@ -202,6 +233,7 @@ void choose(std::vector<Analysis>& units, Report& report, std::vector<std::strin
         best = unit;
       }
     }
+    check_hooks(group, report);
     for (Analysis* unit : group) {
       for (const Refusal& refusal : unit->report.waived()) {
         report.refuse(refusal.id, refusal.where, refusal.detail);

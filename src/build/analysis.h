@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/report.h"
+#include "build/absence.h"
 #include "build/assemble.h"
 #include "build/target.h"
 #include "build/touched_units.h"
@@ -47,7 +48,10 @@ elf::AtomGraph split_all(const std::vector<std::filesystem::path>& objects, Repo
 // Fills all of it but `chosen`, from the objects.
 void analyse(Analysis& unit, const TargetFile& target, const std::set<std::string>& waivers);
 
-// Sets `part_of_target` to false for units that a target without names does not hold, and says so.
+// The units whose code is proven in the target.
+Absence present_units(const std::vector<Analysis>& units, const TargetFile& target);
+
+// Sets `part_of_target` to false for units that the target shows not to hold (absence.h), and says so.
 void find_absent(std::vector<Analysis>& units, const TargetFile& target,
                  std::vector<std::string>& warnings);
 

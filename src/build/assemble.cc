@@ -222,6 +222,9 @@ class Assembler {
           bool mentioned = original != bound.end() && original->second;
           auto of_patch = new_globals_.find(symbol.name);
           if (!mentioned && !symbol.atom && of_patch != new_globals_.end()) {
+            if (ref.type == elf::RelocType::GOTPC32_TLSDESC) {
+              fresh_.expect(link::kTlsDescriptor);
+            }
             return known->second = of_patch->second;
           }
           if (!mentioned && !symbol.atom && is_called_by_patches(symbol.name)) {

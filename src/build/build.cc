@@ -315,6 +315,7 @@ Result build(const Request& request, Report& report) {
   leave_to_others(parts, result.warnings);
 
   format::PatchFile file;
+  std::vector<const Part*> made;
   bool any_part = touched.units.empty();
   for (Part& part : parts) {
     choose(part.units, part.report, result.warnings);
@@ -322,12 +323,17 @@ Result build(const Request& request, Report& report) {
     any_part |= holds_any(part);
     if (auto patch = make_patch(part, request)) {
       file.parts.push_back(std::move(*patch));
+      made.push_back(&part);
     } else if (part.report.clean() && parts.size() > 1) {
       result.warnings.push_back(fmt::format("{}: nothing in it changes", part.target.name));
     }
   }
   const std::vector<UnitResult> analysed = results_of(parts);
   result.units.insert(result.units.end(), analysed.begin(), analysed.end());
+  check_new_globals(file, report);
+  for (size_t i = 0; i < made.size(); ++i) {
+    record_waivers(*made[i], report, file.parts[i]);
+  }
   join_reports(parts, report);
   if (!any_part) {
     report.refuse("unit-missing", parts.front().target.name,
@@ -335,7 +341,6 @@ Result build(const Request& request, Report& report) {
                               units.size(), parts.size() == 1 ? "" : ", or in another target",
                               touched.units[0].recorded_file));
   }
-  check_new_globals(file, report);
   for (const format::PatchFile& predecessor : request.predecessors) {
     check_variables(file, predecessor, report);
   }

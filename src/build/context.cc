@@ -26,6 +26,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "build/absence.h"
 #include "build/compile.h"
 #include "build/parallel.h"
 #include "match/candidates.h"
@@ -39,7 +40,6 @@ namespace {
 
 constexpr size_t kMostUnits = 24;  // of one round
 constexpr int kRounds = 3;         // callers, their callers, and theirs
-constexpr uint32_t kFewest = 3;    // functions that show by their absence that a unit is not there
 
 bool is_global(const elf::AtomSymbol& symbol) {
   return symbol.bind != elf::SymbolBind::Local && !symbol.anonymous && !symbol.name.empty();
@@ -243,10 +243,24 @@ std::string not_used(const fs::path& source, const Error& why) {
   return fmt::format("{} was not used to find symbols: {}", source.string(), why.what());
 }
 
+// Units that mention the name and could not be asked. Of a source that can't be read nothing shows
+// that it does not.
 size_t count_mentioning(const std::set<fs::path>& sources, const std::string& name) {
   return static_cast<size_t>(std::count_if(sources.begin(), sources.end(), [&](const auto& source) {
-    return count_mentions(read_text(source), {name}) != 0;
+    std::error_code error;
+    return !fs::is_regular_file(source, error) || count_mentions(read_text(source), {name}) != 0;
   }));
+}
+
+// Sources of commands that can't be replayed.
+std::set<fs::path> find_unreadable(const std::vector<CompileCommand>& commands) {
+  std::set<fs::path> sources;
+  for (const CompileCommand& command : commands) {
+    if (!command.problem.empty()) {
+      sources.insert(command.file);
+    }
+  }
+  return sources;
 }
 
 // Commands whose source mentions any of the names, those that mention most first; of the names in
@@ -311,14 +325,14 @@ std::vector<Replay> choose_commands(const std::vector<const CompileCommand*>& me
 struct ContextUnit {
   elf::AtomGraph graph;
   match::Matched matched;
+  bool proven = false;
   bool fits() const { return matched.functions_fitting != 0; }
-  // With very few functions, none of which is found, it may be another version of them.
-  bool may_be_there() const { return fits() || matched.functions_tried < kFewest; }
 };
 
 std::vector<ContextUnit> compile_context(const ContextRequest& request,
                                          const std::vector<Replay>& chosen,
-                                         const TargetFile& target, std::set<fs::path>& unread,
+                                         const TargetFile& target, Absence& absence,
+                                         std::set<fs::path>& unread,
                                          std::vector<std::string>& warnings) {
   std::vector<std::optional<ContextUnit>> units(chosen.size());
   std::vector<std::string> failures(chosen.size());
@@ -335,14 +349,20 @@ std::vector<ContextUnit> compile_context(const ContextRequest& request,
       }
       Report alone;
       match::Matched matched = match::match(graph, {}, {}, target.view(), alone);
-      units[i] = ContextUnit{std::move(graph), std::move(matched)};
+      const bool proven = alone.clean() && matched.functions_proven != 0;
+      units[i] = ContextUnit{std::move(graph), std::move(matched), proven};
     } catch (const Error& e) {
       failures[i] = not_used(chosen[i].source, e);
     }
   });
+  for (const std::optional<ContextUnit>& unit : units) {
+    if (unit && unit->proven) {
+      absence.add_present(unit->graph, unit->matched);
+    }
+  }
   std::vector<ContextUnit> out;
   for (size_t i = 0; i < chosen.size(); ++i) {
-    if (units[i] && units[i]->may_be_there()) {
+    if (units[i] && !absence.shows_absence(units[i]->graph, units[i]->matched)) {
       out.push_back(std::move(*units[i]));
     } else if (!units[i]) {
       unread.insert(chosen[i].source);
@@ -397,7 +417,8 @@ KnownGlobals match_in_context(std::vector<Analysis>& units, const TargetFile& ta
                               const ContextRequest& request, std::vector<std::string>& warnings) {
   const bool has_names = target.symbols.has_symtab();
   Globals known;
-  std::set<fs::path> taken, unread;
+  Absence absence = present_units(units, target);
+  std::set<fs::path> taken, unread = find_unreadable(request.commands);
   for (const Analysis& unit : units) {
     taken.insert(unit.unit->replay.source);
     if (unit.diff && unit.part_of_target) {
@@ -425,7 +446,7 @@ KnownGlobals match_in_context(std::vector<Analysis>& units, const TargetFile& ta
     if (chosen.empty() && (round != 0 || has_names)) {
       break;
     }
-    for (ContextUnit& unit : compile_context(request, chosen, target, unread, warnings)) {
+    for (ContextUnit& unit : compile_context(request, chosen, target, absence, unread, warnings)) {
       known.define(unit.graph);
       if (has_names) {
         known.learn(unit.graph, unit.matched.bindings);

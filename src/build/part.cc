@@ -13,11 +13,13 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <tuple>
 
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "build/absence.h"
 #include "build/assemble.h"
 #include "build/rehearse.h"
 #include "build/variables.h"
@@ -44,9 +46,6 @@ format::Meta make_meta(const Request& request, const Part& part) {
       meta.toolchain = meta.toolchain.empty() ? unit.toolchain : meta.toolchain;
     }
   }
-  for (const Refusal& waived : part.report.waived()) {
-    meta.waivers.push_back(fmt::format("{}:{}", waived.id, waived.where));
-  }
   return meta;
 }
 
@@ -65,8 +64,18 @@ bool is_named(const elf::AtomSymbol& function, const match::SymbolMap& symbols) 
   });
 }
 
-bool is_absent(const Analysis& unit, const TargetFile& target) {
-  if (!unit.before_match || !unit.before_match->clean() || unit.matched.functions_proven != 0) {
+// Where the local symbols are gone, so is what a library keeps to itself: hidden functions, and all that a
+// version script makes local.
+bool can_lack_name(const elf::AtomSymbol& function, const match::SymbolMap& symbols) {
+  return !symbols.keeps_locals() &&
+         (symbols.is_library() || function.bind == elf::SymbolBind::Local ||
+          function.visibility == elf::Visibility::Hidden ||
+          function.visibility == elf::Visibility::Internal);
+}
+
+bool is_absent(const Analysis& unit, const TargetFile& target, const Absence& absence) {
+  if (!unit.before_match || !unit.before_match->clean() || unit.matched.functions_proven != 0 ||
+      absence.has_own_global(unit.diff->original)) {
     return false;
   }
   if (!target.symbols.has_symtab()) {
@@ -74,8 +83,10 @@ bool is_absent(const Analysis& unit, const TargetFile& target) {
   }
   const elf::AtomGraph& original = unit.diff->original;
   return std::none_of(
-      unit.wanted.functions.begin(), unit.wanted.functions.end(),
-      [&](elf::AtomId id) { return is_named(original.symbol_of(id), target.symbols); });
+      unit.wanted.functions.begin(), unit.wanted.functions.end(), [&](elf::AtomId id) {
+        const elf::AtomSymbol& symbol = original.symbol_of(id);
+        return can_lack_name(symbol, target.symbols) || is_named(symbol, target.symbols);
+      });
 }
 
 // For each target the debug file that has its build-id.
@@ -101,6 +112,26 @@ std::vector<fs::path> assign_debug_files(const Request& request) {
   return out;
 }
 
+// Hooks alone replace nothing, so nothing of such a unit had to be proven. Something of the target has
+// to be: of the unit, or, of a unit that is all new, something else that the patch is made from.
+void check_hooks_are_for(Part& part) {
+  const bool any = std::any_of(part.units.begin(), part.units.end(), [](const Analysis& unit) {
+    return unit.part_of_target && unit.report.clean() && unit.matched.functions_proven != 0;
+  });
+  for (const Analysis& unit : part.units) {
+    if (!unit.chosen || unit.diff->hooks.empty() || unit.matched.functions_proven != 0 ||
+        (any && unit.matched.functions_tried == 0)) {
+      continue;
+    }
+    part.report.refuse(
+        "hook-invalid", unit.diff->hooks.front().name,
+        fmt::format("no function of {} could be proven in the target, so nothing "
+                    "shows that the hook was written for it",
+                    any || unit.matched.functions_tried != 0 ? unit.unit->recorded_file
+                                                             : "the changed units"));
+  }
+}
+
 }  // namespace
 
 std::vector<Part> open_parts(const Request& request, Report& report,
@@ -124,13 +155,14 @@ std::vector<Part> open_parts(const Request& request, Report& report,
 
 void leave_to_others(std::vector<Part>& parts, std::vector<std::string>& warnings) {
   for (Part& part : parts) {
+    const Absence absence = present_units(part.units, part.target);
     for (size_t u = 0; u < part.units.size(); ++u) {
       Analysis& unit = part.units[u];
       const bool elsewhere = std::any_of(parts.begin(), parts.end(), [&](const Part& other) {
         return &other != &part && is_proven(other.units[u]);
       });
       if (elsewhere && unit.part_of_target && !unit.report.clean() &&
-          is_absent(unit, part.target)) {
+          is_absent(unit, part.target, absence)) {
         warnings.push_back(fmt::format("{}: not in {}: nothing of its code is there",
                                        unit.unit->recorded_file, part.target.name));
         unit.part_of_target = false;
@@ -158,6 +190,7 @@ std::vector<UnitTypes> read_types(const Part& part) {
 
 std::optional<format::Patch> make_patch(Part& part, const Request& request) {
   std::vector<MatchedUnit> matched;
+  check_hooks_are_for(part);
   for (Analysis& unit : part.units) {
     if (unit.chosen) {
       matched.push_back({&*unit.diff, std::move(unit.wanted), std::move(unit.matched)});
@@ -202,6 +235,16 @@ void check_new_globals(const format::PatchFile& file, Report& report) {
       }
     }
   }
+}
+
+void record_waivers(const Part& part, const Report& whole, format::Patch& patch) {
+  std::set<std::string> waivers;
+  for (const Report* report : {&part.report, &whole}) {
+    for (const Refusal& waived : report->waived()) {
+      waivers.insert(fmt::format("{}:{}", waived.id, waived.where));
+    }
+  }
+  patch.meta.waivers.assign(waivers.begin(), waivers.end());
 }
 
 void join_reports(const std::vector<Part>& parts, Report& report) {

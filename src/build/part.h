@@ -37,6 +37,9 @@ std::optional<format::Patch> make_patch(Part& part, const Request& request);
 // Parts agree about what they define anew. Finding: definition-conflict.
 void check_new_globals(const format::PatchFile& file, Report& report);
 
+// What the user allowed: of the part, and `whole`, of the build. Into the patch's metadata.
+void record_waivers(const Part& part, const Report& whole, format::Patch& patch);
+
 // Findings of all parts: once if all of them have it, else with the target's name.
 void join_reports(const std::vector<Part>& parts, Report& report);
 

@@ -2,10 +2,6 @@
 // operator on the night when it is applied. So the patch is linked once at the place that it would
 // get in a process with nothing else mapped, and each detour is planned on the target's own bytes.
 // The image is thrown away: processes get theirs from `apply`, which has their real distances.
-//
-// The unwinder of C++ does not know the image (it asks ld.so, which did not load it), so an exception
-// that is thrown in new code, or passes through it, would end the process. A target that was made to
-// throw or catch is refused for that.
 
 #include "build/rehearse.h"
 
@@ -13,6 +9,7 @@
 #include <array>
 #include <string_view>
 
+#include "build/exceptions.h"
 #include "link/far.h"
 #include "link/image.h"
 #include "link/placement.h"
@@ -26,21 +23,11 @@ constexpr uint64_t kRegistryGuess = 4096;
 // address with room on both sides would do.
 constexpr uint64_t kUsualBias = 0x555555554000;
 
-// Whether code of the target throws or catches. (libc's own cleanups, which are in each static program,
-// have another personality routine.)
-bool uses_exceptions(const match::SymbolMap& symbols) {
-  static constexpr std::array<std::string_view, 2> kSigns = {"__gxx_personality_v0", "__cxa_throw"};
-  return std::any_of(kSigns.begin(), kSigns.end(), [&](std::string_view name) {
-    return symbols.import_named(name) != nullptr || !symbols.named(name).empty();
-  });
-}
-
 }  // namespace
 
 void rehearse_link(const format::Patch& patch, const TargetFile& target, Report& report) {
-  if (uses_exceptions(target.symbols)) {
-    report.refuse("exceptions-unsupported", target.name,
-                  "it can throw or catch exceptions, which would not get through new code");
+  if (const auto sign = find_exceptions(target, patch)) {
+    report.refuse("exceptions-unsupported", target.name, *sign);
   }
   link::PlacementRequest request;
   request.target = target.file->load_range();

@@ -117,13 +117,30 @@ std::optional<std::string> compare_compilers(const elf::File& object, const elf:
       list, *ours.begin());
 }
 
+bool has_global_of(const elf::AtomGraph& object, const match::SymbolMap& target,
+                   const std::set<std::string>& explained) {
+  return std::any_of(
+      object.symbols.begin(), object.symbols.end(), [&](const elf::AtomSymbol& symbol) {
+        // Weak ones are in as many units as use them.
+        if (!symbol.atom || symbol.bind != elf::SymbolBind::Global || symbol.anonymous ||
+            symbol.name == "main" || explained.contains(symbol.name)) {
+          return false;
+        }
+        const auto entries = target.named(symbol.name);
+        return std::any_of(entries.begin(), entries.end(), [](const match::MapEntry* entry) {
+          return entry->bind != elf::SymbolBind::Local && entry->source != match::Source::Plt;
+        });
+      });
+}
+
 bool is_part_of(const elf::AtomGraph& object, const match::SymbolMap& target) {
-  bool knows_files = std::any_of(target.entries().begin(), target.entries().end(),
-                                 [](const match::MapEntry& e) { return e.scope != 0; });
-  if (!knows_files) {
+  if (!target.has_files() || has_global_of(object, target, {})) {
     return true;
   }
-  std::vector<uint32_t> scopes = target.scopes_named(object.source);
+  const std::vector<uint32_t> scopes = target.scopes_named(object.source);
+  if (!scopes.empty() && !target.keeps_locals()) {
+    return true;
+  }
   bool has_function = false;
   for (const elf::AtomSymbol& symbol : object.symbols) {
     if (!symbol.atom || symbol.anonymous ||
@@ -133,7 +150,7 @@ bool is_part_of(const elf::AtomGraph& object, const match::SymbolMap& target) {
     has_function = true;
     for (const match::MapEntry* entry : target.similar(symbol.name)) {
       // A global can have become local, in whatever scope the linker likes.
-      bool local = symbol.bind == elf::SymbolBind::Local;
+      const bool local = symbol.bind == elf::SymbolBind::Local;
       if (local ? std::binary_search(scopes.begin(), scopes.end(), entry->scope)
                 : !scopes.empty()) {
         return true;

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -34,8 +35,13 @@ std::string compiler_of(const std::string& producer);
 // Nullopt if the object's compiler is among the target's (or nothing is known), else the warning.
 std::optional<std::string> compare_compilers(const elf::File& object, const elf::File& target);
 
-// Whether the target was linked from an object like this one: its FILE symbol is there, and names
-// of functions with it.
+// Whether the target has a global that the object defines, but for those that are `explained`. (Each
+// program has a `main`.)
+bool has_global_of(const elf::AtomGraph& object, const match::SymbolMap& target,
+                   const std::set<std::string>& explained);
+
+// Whether the target may have been linked from an object like this one. False: it has FILE symbols,
+// none of its name or none of its functions with it, and none of its globals.
 bool is_part_of(const elf::AtomGraph& object, const match::SymbolMap& target);
 
 }  // namespace qp::build

@@ -297,6 +297,18 @@ bool SymbolMap::is_executable(LinkAddr at) const {
          });
 }
 
+bool SymbolMap::has_files() const {
+  return std::any_of(scopes_.begin(), scopes_.end(),
+                     [](const auto& scope) { return !scope.first.empty(); });
+}
+
+bool SymbolMap::keeps_locals() const {
+  return std::any_of(entries_.begin(), entries_.end(), [](const MapEntry& entry) {
+    return entry.bind == elf::SymbolBind::Local && !entry.file.empty() &&
+           entry.type != elf::SymbolType::NoType;
+  });
+}
+
 std::vector<uint32_t> SymbolMap::scopes_named(std::string_view file) const {
   std::vector<uint32_t> numbers;
   const std::string base(base_name(file));

@@ -115,6 +115,10 @@ class SymbolMap {
   std::vector<LinkRange> executable_ranges() const;  // what the file has of them, by address
   // The range of the unwind record that covers `at`: a function or a piece of one, stripped or not.
   std::optional<LinkRange> frame_containing(LinkAddr at) const;
+  // Whether any FILE symbol with a name is there. Linkers and strip can drop them all (`ld -x`).
+  bool has_files() const;
+  // Whether local symbols of objects are there. `strip -x` drops them and keeps the FILE symbols.
+  bool keeps_locals() const;
   // Numbers of the FILE scopes named `file` (base name comparison), ascending.
   std::vector<uint32_t> scopes_named(std::string_view file) const;
 

@@ -306,19 +306,55 @@ TEST(Build, SameFileNameInAnotherProgram) {
   }));
 }
 
-// Refusal: exceptions-unsupported
-// Claim: a target that can throw or catch is refused, unless the user knows that nothing is thrown.
-TEST(Refuse, Exceptions) {
-  Program program({{"main.c",
-                    "extern int __gxx_personality_v0(void);\n"
-                    "void* keep(void) { return (void*)__gxx_personality_v0; }\n"
-                    "int f(int);\nint main(int c, char** v) { return f(c) + (keep() != 0); }\n"},
-                   {"f.c", "int f(int x) { return x; }\n"}},
-                  {"-Wl,--build-id", "-lstdc++"});
-  const std::map<std::string, std::string> change = {{"f.c", "int f(int x) { return x + 2; }\n"}};
-  EXPECT_EQ(program.refusal(change), "exceptions-unsupported");
-  Report waived({"exceptions-unsupported:prog"});
-  EXPECT_TRUE(program.build(change, waived).patch.has_value());
+// Two units of one file name, both in the program, that read one header; the second one is compiled
+// as `second` for the target.
+struct TwoMains {
+  explicit TwoMains(std::vector<std::string> link_options, const char* second = kSecond)
+      : program({{"main.c",
+                  "#include \"h.h\"\nint from_first(int x) { return add(x) + 1; }\n"
+                  "int main(int c, char** v) { return from_first(c); }\n"},
+                 {"sub/main.c", second},
+                 {"h.h", "static inline int add(int x) { return x * 3 + 5; }\n"}},
+                std::move(link_options)) {
+    program.project().write("sub/main.c", kSecond);
+  }
+  std::string refusal() {
+    return program.refusal({{"h.h", "static inline int add(int x) { return x * 3 + 6; }\n"}});
+  }
+  static constexpr const char* kSecond =
+      "#include \"../h.h\"\nint from_second(int x) { return add(x * 7) ^ 0x1234; }\n";
+  static constexpr const char* kOlder =
+      "#include \"../h.h\"\nint from_second(int x) { return (add(x * 7) ^ 0x1234) + x; }\n";
+  Program program;
+};
+
+// Claim: a target without FILE symbols does not show which units it lacks: a unit that is there in
+// another version is refused, although one of its file name is proven.
+TEST(Build, SameFileNameWithoutFileNames) {
+  EXPECT_EQ(TwoMains({"-Wl,--build-id", "-Wl,-x"}).refusal(), "");
+  EXPECT_EQ(TwoMains({"-Wl,--build-id", "-Wl,-x"}, TwoMains::kOlder).refusal(), "code-differs");
+}
+
+// Claim: one unit that the database has twice explains one FILE symbol.
+TEST(Build, SameFileNameTwiceInTheDatabase) {
+  TwoMains twice({"-Wl,--build-id"}, TwoMains::kOlder);
+  twice.program.add_entry("main.c", "again.o", {});
+  EXPECT_EQ(twice.refusal(), "code-differs");
+}
+
+// Claim: a unit that reaches another one's new thread-local variable by a descriptor brings the runtime
+// for it along.
+TEST(Build, DescriptorOfANewVariableOfAnotherUnit) {
+  Program program({{"main.c", kMain},
+                   {"a.c", "int counted(int x) { return x; }\n"},
+                   {"f.c", "int f(int x) { return x + 1; }\n"}},
+                  {"-Wl,--build-id"}, {"-fPIC", "-mtls-dialect=gnu2"});
+  const format::Patch patch = program.patch(
+      {{"a.c", "__thread int fresh = 3;\nint counted(int x) { return x; }\n"},
+       {"f.c", "extern __thread int fresh;\nint f(int x) { return x + ++fresh; }\n"}});
+  EXPECT_TRUE(std::any_of(
+      patch.fresh.symbols.begin(), patch.fresh.symbols.end(),
+      [](const elf::AtomSymbol& s) { return s.name == "qpatch_tls_descriptor" && s.atom; }));
 }
 
 // Refusal: source-not-compiled
@@ -330,8 +366,12 @@ TEST(Refuse, SourceNotCompiled) {
   const std::map<std::string, std::string> change = {{"f.c", "int f(int x) { return x + 2; }\n"},
                                                      {"elsewhere.c", "int g = 1;\n"}};
   EXPECT_EQ(program.refusal(change), "source-not-compiled");
-  Report waived({"source-not-compiled:elsewhere.c"});
-  EXPECT_TRUE(program.build(change, waived).patch.has_value());
+  program.waivers = {"source-not-compiled:elsewhere.c"};
+  Report waived(program.waivers);
+  const Result result = program.build(change, waived);
+  ASSERT_TRUE(result.patch.has_value());
+  EXPECT_EQ(result.patch->parts[0].meta.waivers,
+            std::vector<std::string>{"source-not-compiled:elsewhere.c"});
 }
 
 // Refusal: definition-conflict

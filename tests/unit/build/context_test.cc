@@ -81,6 +81,24 @@ TEST(Context, AStaticWithTheNameOfAnImport) {
   EXPECT_EQ(binding_of(patch, "getppid").kind, elf::BindingKind::Import);
 }
 
+// Claim: what a unit mentions whose command can't be parsed is not said to be another module's.
+TEST(Context, ACommandThatCantBeParsed) {
+  const std::string other =
+      std::string("static __attribute__((noinline)) int getppid(int x) { return x * 3; }\n") +
+      "static int state = 3;\nint step(int x) { state = state * 0x5bd1 + getppid(x); return state; "
+      "}\nint steps(void) { return state ^ 0x777777; }\n";
+  const std::map<std::string, std::string> change = {
+      {"sum.c",
+       "int getppid(void);\nint sum(const char* s) { int h = 7; while (*s) h = h * 31 + *s++ - "
+       "0x1234; return h + getppid(); }\n"}};
+  Program program{{"main.c", kMain}, {"sum.c", kSum}, {"step.c", other.c_str()}};
+  program.project().write("unread.c", "int getppid(void) { return 3; }\n");
+  program.add_shell_entry("unread.c", "gcc -c ../unread.c -o unread.o && true");
+  EXPECT_EQ(program.refusal(change), "symbol-missing");
+  program.project().write("unread.c", "int getpid(void) { return 3; }\n");
+  EXPECT_EQ(program.refusal(change), "");
+}
+
 // Claim: a new alias is where its function is, for other units of the patch as well.
 TEST(Context, ANewAliasUsedElsewhere) {
   Program program{{"main.c", kMain}, {"sum.c", kSum}, {"step.c", kStep}};

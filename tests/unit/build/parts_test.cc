@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/fd.h"
 #include "base/subprocess.h"
 #include "build/build.h"
 #include "format/file.h"
@@ -131,6 +132,26 @@ TEST_F(Parts, OtherCompilationIsRefused) {
   must({"gcc", "-O0", "-fPIC", "-c", "../both.c", "-o", "slow.o"});
   link("libthere.so", {"b.o", "slow.o"}, {"-shared"});
   EXPECT_EQ(parts_for({{"both.c", kBothFixed}}), "code-differs: twice ");
+}
+
+// Claim: nor is one that has lost the names of what it keeps to itself.
+TEST_F(Parts, OtherCompilationWithoutLocalNamesIsRefused) {
+  must({"gcc", "-O0", "-fPIC", "-c", "../both.c", "-o", "slow.o"});
+  link("libthere.so", {"b.o", "slow.o"}, {"-shared"});
+  must({"strip", "-x", "libthere.so"});
+  EXPECT_EQ(parts_for({{"both.c", kBothFixed}}), "function-missing: twice ");
+}
+
+// Claim: nor is one that has a variable of the unit, although it has none of the changed functions.
+TEST_F(Parts, ATargetWithTheUnitsVariableIsRefused) {
+  project_.write("both.c", "int kept = 3;\n" + std::string(kBoth));
+  must({"gcc", "-O2", "-fPIC", "-c", "../both.c", "-o", "both.o"});
+  link("prog", {"main.o", "a.o", "both.o"}, {"-L.", "-lthere", "-Wl,-rpath,."});
+  write_file(root() / "build/older.c", as_bytes("int kept = 3;\n"));
+  must({"gcc", "-O2", "-fPIC", "-c", "older.c", "-o", "older.o"});
+  link("libthere.so", {"b.o", "older.o"}, {"-shared"});
+  EXPECT_EQ(parts_for({{"both.c", "int kept = 3;\n" + std::string(kBothFixed)}}),
+            "function-missing: twice ");
 }
 
 // Claim: a global that two parts define anew is refused: a library could mean either.

@@ -2,8 +2,10 @@
 // make.
 #pragma once
 
+#include <algorithm>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -23,17 +25,19 @@ namespace qp::build {
 class Program {
  public:
   Program(std::initializer_list<std::pair<const char*, const char*>> files,
-          std::vector<std::string> link_options = {"-Wl,--build-id"})
+          std::vector<std::string> link_options = {"-Wl,--build-id"},
+          const std::vector<std::string>& options = {})
       : project_(files) {
     std::vector<std::string> link = {"gcc", "-o", "prog"};
     for (const auto& [name, content] : files) {
       if (std::filesystem::path(name).extension() != ".c") {
         continue;
       }
-      std::string object = std::filesystem::path(name).stem().string() + ".o";
-      add_entry(name, object, {});
+      std::string object = std::filesystem::path(name).replace_extension(".o").string();
+      std::replace(object.begin(), object.end(), '/', '_');
+      add_entry(name, object, options);
       if (!std::string_view(name).starts_with("other")) {
-        compile(name, object, {});
+        compile(name, object, options);
         link.push_back(object);
       }
     }
@@ -59,12 +63,18 @@ class Program {
                         {"file", "../" + file},
                         {"arguments", {"gcc", "-c", "renamed.c", "-o", "renamed.o"}}});
   }
+  void add_shell_entry(const std::string& file, const std::string& command_line) {
+    entries_.push_back({{"directory", (project_.root() / "build").string()},
+                        {"file", "../" + file},
+                        {"command", command_line}});
+  }
   // Takes the names away. address() still knows them.
   void strip() {
     RunResult result = run({"sh", "-c", "cp prog unstripped && strip prog"}, in_build());
     EXPECT_EQ(result.exit_code, 0) << result.err;
   }
   Project& project() { return project_; }
+  std::set<std::string> waivers;  // of the request; the Report that build() fills has its own
   std::filesystem::path target() const { return project_.root() / "build" / "prog"; }
 
   Result build(const std::map<std::string, std::string>& changed, Report& report) {
@@ -73,6 +83,7 @@ class Program {
     write_file(request.compdb, as_bytes(entries_.dump()));
     request.patches = {project_.diff(changed)};
     request.targets = {target()};
+    request.waivers = waivers;
     request.jobs = 2;
     std::string before = project_.fingerprint();
     Result result = qp::build::build(request, report);
