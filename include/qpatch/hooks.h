@@ -125,9 +125,10 @@ static int* (*const volatile qpatch_errno_at_)(void)
  *
  * All three may be called from any thread, from signal handlers and from hooks. get takes no lock.
  * They use no memory of the program's own: theirs comes from the kernel, and is kept. The variables
- * are the patch's: another patch has others, a child of fork() has copies. A patch that calls these
- * functions stays mapped after its revert, and finds its variables again when it is applied once more;
- * what they say about objects that came and went meanwhile is for its hooks to set right.
+ * are the patch's: another patch has others, a child of fork() has copies; in a patch for several
+ * targets each target has its own. A patch that calls these functions stays mapped after its revert,
+ * and finds its variables again when it is applied once more; what they say about objects that came
+ * and went meanwhile is for its hooks to set right.
  *
  * An ordinary build of the same source compiles src/build/runtime/shadow.c of qpatch (installed as
  * share/qpatch/shadow.c) into the program.

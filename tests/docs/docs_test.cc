@@ -178,6 +178,48 @@ TEST(Pages, named_files_exist) {
   }
 }
 
+// "live.*Hooks*" as a regular expression. A name stands for all below it.
+std::regex test_pattern(const std::string& name) {
+  std::string pattern;
+  for (const char c : name) {
+    pattern += c == '*' ? ".*" : c == '.' ? "\\." : std::string(1, c);
+  }
+  return std::regex(pattern + "([./].*)?");
+}
+
+// Claim: a test that a document names exists, under that name in ctest or in its own program.
+TEST(Pages, named_tests_exist) {
+  static const std::regex listed(R"(\s*Test\s+#\d+: (\S+))");
+  static const std::regex named(R"(`([A-Za-z_]+\.[A-Z*][\w*]*(?:[./][\w*]+)*)`)");
+  std::vector<std::string> tests;
+  std::istringstream list(
+      Workdir("docs.tests").must_run({QP_CTEST, "--test-dir", QP_BINARY_DIR, "-N"}).out);
+  for (std::string line; std::getline(list, line);) {
+    if (std::smatch found; std::regex_match(line, found, listed)) {
+      tests.push_back(found[1]);
+    }
+  }
+  ASSERT_FALSE(tests.empty());
+  size_t names = 0;
+  for (const fs::path& document : documents()) {
+    for (const std::string& line : lines_of(document)) {
+      for (std::sregex_iterator i(line.begin(), line.end(), named), end; i != end; ++i) {
+        const std::string name = (*i)[1];
+        const std::regex pattern = test_pattern(name);
+        // A program that is not built has one entry, which stands for all of its tests.
+        const std::string unbuilt = "test_" + name.substr(0, name.find('.')) + "_NOT_BUILT";
+        const bool there = std::any_of(tests.begin(), tests.end(), [&](const std::string& test) {
+          return test.starts_with(unbuilt) || std::regex_match(test, pattern) ||
+                 std::regex_match(test.substr(test.find('.') + 1), pattern);
+        });
+        EXPECT_TRUE(there) << fs::relative(document, QP_ROOT) << " names " << name;
+        ++names;
+      }
+    }
+  }
+  EXPECT_GT(names, 10U);
+}
+
 // Claim: at least one page shows a whole repair in commands that are run here.
 TEST(Pages, show_a_repair_that_runs) {
   std::string all;

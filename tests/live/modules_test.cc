@@ -254,6 +254,50 @@ TEST_F(Modules, are_patched_and_reverted_together) {
   EXPECT_EQ(victim_->finish(), 0);
 }
 
+// A hook that gives the module's own object a shadow variable, before everything else in the file.
+std::string with_field(const std::string& text, int value) {
+  return filled(R"(#include <qpatch/hooks.h>
+static const char object;
+static int field(void) {
+  const int* found = qpatch_shadow_get(&object, 7);
+  return found ? *found : -1;
+}
+static int give_field(struct qpatch_hook_context* context) {
+  int* made = qpatch_shadow_attach(&object, 7, sizeof *made);
+  if (!made) return 1;
+  *made += context->when == QPATCH_WHEN_PRE_APPLY ? VALUE : 0;
+  return 0;
+}
+QPATCH_PRE_APPLY(give_field, QPATCH_STOPPED);
+)",
+                {{"VALUE", std::to_string(value)}}) +
+         text;
+}
+
+// Claim: hooks and shadow variables of an executable and of its library go in as one patch; each hook
+// runs once per apply, and each module finds its own variables, after a revert as well.
+TEST_F(Modules, have_hooks_and_shadow_variables_each) {
+  const std::map<std::string, std::string> words = {
+      {"ANSWER", "code - 70 + extra(x) + field()"},
+      {"CODE", "70"},
+      {"EXTRA", "int extra(int x) { return x * 0 + 1000 + field(); }"}};
+  dir_->write_file("new/app.c", with_field(filled(kApp, words), 20000));
+  dir_->write_file("new/near.c", with_field(filled(kNear, words), 300000));
+  make_patch();
+  ASSERT_FALSE(HasFatalFailure());
+  start({});
+  EXPECT_EQ(victim_->ask("1"), std::string(kOld) + "0");
+  must("apply", patch());
+  EXPECT_EQ(victim_->ask("1"), "321001 20 20 0");
+  must("revert", kCve);
+  EXPECT_EQ(victim_->ask("1"), std::string(kOld) + "0");
+  must("apply", patch());
+  EXPECT_EQ(victim_->ask("1"), "641001 20 20 0");
+  must("revert", kCve);
+  EXPECT_EQ(victim_->ask("1"), std::string(kOld) + "0");
+  EXPECT_EQ(victim_->finish(), 0);
+}
+
 // Claim: nobody sees the executable's new code with the library's old one, however long a function
 // of one of them is between the two.
 TEST_F(Modules, do_not_switch_in_the_middle_of_a_protocol) {
