@@ -7,7 +7,8 @@
 // that end, its last instruction does not run on, and none of its jumps leads behind it. In a target
 // that has lost its symbols only unwind records tell of starts, and the code behind a function may
 // have none; there padding reaches no further than the next round address, since nobody pads beyond
-// the one that the next function wants.
+// the one that the next function wants. Zeros are padding up to there in any target: behind it they
+// can be data that nobody named (a table in assembly, a literal pool).
 //
 // Behind all code, up to the end of the page, is what the file happens to have there: zeros, if the
 // linker begins the next segment on a page of its own. No address of the target is there.
@@ -115,10 +116,12 @@ std::vector<Padding> find_padding(const Target& target, LinkRange window, uint64
     if (!target.memory.try_read(function.end, bytes)) {
       continue;
     }
+    const uint64_t round = align_up(function.end.value, kRound) - function.end.value;
     uint64_t size = 0;
     for (uint64_t more = 1; more != 0 && size < bytes.size(); size += more) {
       more = insn::padding_at(bytes, size);
-      if (size + more > bytes.size()) {
+      const bool zero = bytes[size] == std::byte{0};
+      if (size + more > bytes.size() || (zero && size >= round)) {
         break;
       }
     }

@@ -102,5 +102,20 @@ TEST(Padding, IsWhatNothingRunsInto) {
   }
 }
 
+// Claim: zeros behind a function are padding up to the next round address; what follows can be data.
+TEST(Padding, ZerosEndAtARoundAddress) {
+  const Program program({{"functions.s",
+                          "  .text\n  .balign 64\n  .globl main\n  .type main, @function\nmain:\n"
+                          "  ret\n  .size main, . - main\n  .balign 16, 0\n  .zero 16\n"
+                          "  .globl next\n  .type next, @function\nnext:\n  ret\n"
+                          "  .size next, . - next\n"}},
+                        {});
+  const LinkAddr main = *program.truth("main");
+  ASSERT_EQ(*program.truth("next") - main, 32u);
+  const std::vector<Padding> all = around(program, main);
+  EXPECT_TRUE(has(all, main + 1, 15));
+  EXPECT_FALSE(has(all, main + 1, 31));
+}
+
 }  // namespace
 }  // namespace qp::match
