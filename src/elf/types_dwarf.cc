@@ -310,15 +310,16 @@ class Reader {
  public:
   Reader(const File& file, TypeTable& out) : out_(out), layouts_(file) {}
 
-  // After read(): who uses the types that it found.
-  void find_users(Dwarf_Die* die, const std::string& function, int depth) {
+  // After read(): who uses the types that it found. `scope`: namespaces, outside of functions.
+  void find_users(Dwarf_Die* die, const std::string& scope, const std::string& function,
+                  int depth) {
     if (depth > kDeepest) {
       return;
     }
     each_child(die, [&](Dwarf_Die* child) {
       int tag = dwarf_tag(child);
       if (tag == DW_TAG_variable) {
-        add_variable(child, function);
+        add_variable(child, scope, function);
       }
       if (tag == DW_TAG_variable || tag == DW_TAG_formal_parameter) {
         if (auto type = innermost(type_of(child))) {
@@ -329,9 +330,11 @@ class Reader {
           }
         }
       } else if (tag == DW_TAG_subprogram) {
-        find_users(child, own_name(child), depth + 1);
-      } else if (tag == DW_TAG_lexical_block || tag == DW_TAG_namespace) {
-        find_users(child, function, depth + 1);
+        find_users(child, scope, own_name(child), depth + 1);
+      } else if (tag == DW_TAG_lexical_block) {
+        find_users(child, scope, function, depth + 1);
+      } else if (tag == DW_TAG_namespace) {
+        find_users(child, scope + own_name(child) + "::", function, depth + 1);
       }
     });
   }
@@ -382,11 +385,15 @@ class Reader {
   }
 
   // Outside of functions all variables have static storage; a location says so inside.
-  void add_variable(Dwarf_Die* die, const std::string& function) {
+  // Two namespaces can have variables of one name; the linkage name tells them apart.
+  void add_variable(Dwarf_Die* die, const std::string& scope, const std::string& function) {
     const std::string name = own_name(die);
     const bool declared = function.empty() && flag(die, DW_AT_declaration);
     if (!name.empty() && (declared || has_static_storage(die))) {
-      out_.variables[function.empty() ? name : function + "::" + name].insert(
+      const std::string linkage = function.empty() ? linkage_name(die) : "";
+      const std::string qualified =
+          function.empty() ? scope + name : fmt::format("{}::{}", function, name);
+      out_.variables[linkage.empty() ? qualified : linkage].insert(
           layouts_.type_text(type_of(die), 0));
     }
   }
@@ -424,7 +431,7 @@ TypeTable read_types(const File& file) {
     out.available = true;
     Reader reader(file, out);
     reader.read(unit, "", 0);
-    reader.find_users(unit, "", 0);
+    reader.find_users(unit, "", "", 0);
     return true;
   });
   return out;

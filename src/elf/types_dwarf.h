@@ -36,6 +36,7 @@ struct TypeTable {
   // Per type: functions with parameters or variables of it (or pointing to it), and variables.
   std::map<std::string, std::set<std::string>> users;
   // Variables with static storage, declared or defined: their types. Static locals: "function::name".
+  // Others in C++: by linkage name, or qualified if they have none.
   std::map<std::string, std::set<std::string>> variables;
   // Values of enumerations without a name.
   std::map<std::string, int64_t> constants;

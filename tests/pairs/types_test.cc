@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include <fmt/format.h>
 
 #include "compiled.h"
@@ -219,6 +221,30 @@ TEST(Types, ClassGrew) {
   text = refused_cxx(kShapes, shapes("long id;", "long id; long other;"));
   EXPECT_NE(text.find("type-layout:geo::Base:"), std::string::npos) << text;
   EXPECT_NE(text.find("type-layout:geo::Square:"), std::string::npos) << text;
+}
+
+// Claim: variables of one name in two namespaces are compared each with itself; where they are
+// defined does not matter.
+TEST(Types, VariablesOfNamespaces) {
+  const std::string users =
+      "\nint get() { return (int)(a::sum + b::sum + a::kept + b::kept); }\n"
+      "void set(int x) { a::sum = x; b::sum = x; a::kept = x; b::kept = x; }";
+  const auto text = [&](const std::string& first, const std::string& second) {
+    return "namespace a { extern " + first + " sum; static " + first + " kept; } " + first +
+           " a::sum; namespace b { " + second + " sum; static " + second + " kept; }" + users;
+  };
+  for (const Compiler& c :
+       {Compiler{"g++-12", {"-x", "c++", "-g"}}, Compiler{"clang++-14", {"-x", "c++", "-g"}}}) {
+    EXPECT_TRUE(compared(text("int", "long"), text("int", "long"), c).clean()) << c.text();
+    std::set<std::string> where;
+    const Report swapped = compared(text("int", "long"), text("long", "int"), c);
+    for (const Refusal& r : swapped.refusals()) {
+      where.insert(r.where);
+    }
+    // What has no linkage has no such name with GCC.
+    EXPECT_EQ(where.size(), 4u) << c.text();
+    EXPECT_TRUE(where.contains("_ZN1a3sumE") && where.contains("_ZN1b3sumE")) << c.text();
+  }
 }
 
 // Claim: a virtual function that is new or moves is refused though no member moves.
