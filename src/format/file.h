@@ -10,6 +10,8 @@
 // A patch for several targets holds one such file for each:
 //   .qpatch.part.TARGET                    by target, in the order in which they were given
 //   .qpatch.meta                           JSON: which parts there are
+// Either has, of the whole file:
+//   .qpatch.digest                         BLAKE2b-256 of its bytes, in hex
 #pragma once
 
 #include <filesystem>
@@ -25,7 +27,8 @@ Bytes write_patch(const Patch& patch);
 // Untrusted input: throws Error{bad-file} with the place; a patch that it returns is consistent
 // (indexes valid, bindings complete, entries inside ranges).
 Patch read_patch(Bytes bytes, const std::string& name);
-// The same for files with one part or several.
+// The same for files with one part or several, as they are on disk. Bytes are read whatever their
+// digest says; a file is refused with Error{bad-file} if it has none or another one.
 Bytes write_patch_file(const PatchFile& file);
 PatchFile read_patch_file(Bytes bytes, const std::string& name);
 PatchFile open_patch(const std::filesystem::path& path);

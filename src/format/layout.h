@@ -17,6 +17,7 @@ inline constexpr const char* kBindings = ".qpatch.bindings";  // of symtab.src, 
 inline constexpr const char* kDiffData = ".qpatch.diffdata";
 inline constexpr const char* kOld = ".qpatch.old";
 inline constexpr const char* kMeta = ".qpatch.meta";
+inline constexpr const char* kDigest = ".qpatch.digest";
 inline constexpr const char* kPart = ".qpatch.part.";  // and the target's name
 
 // A symbol of the running program.
@@ -33,6 +34,9 @@ using SourceNumbers = std::vector<uint32_t>;
 // it, symbol = number in symtab.src.
 std::vector<elf::Relocation> make_diffdata(const elf::AtomGraph& fresh,
                                            const SourceNumbers& numbers);
+
+// The file of one part. Throws Bug if the patch is inconsistent.
+elf::OutFile make_file(const Patch& patch);
 
 // .qpatch.meta. parse_meta() throws Error{bad-file}; it sets `meta` and `replaced`.
 Bytes write_meta(const Patch& patch);

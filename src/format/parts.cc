@@ -8,8 +8,7 @@
 // `objcopy -O binary` with `--only-section` takes one out, and the reader of one part is the reader
 // of them all.
 //
-// A patch for one target is written as it always was. A file with several has another format
-// number, so that a qpatch that knows only the first says so.
+// A file with several has another format number, so that a qpatch that knows only the first says so.
 //
 // The reader trusts nothing here either: parts are no larger together than the file, so that
 // sections that name the same bytes can't multiply them, and no part holds parts.
@@ -24,6 +23,7 @@
 #include "elf/file.h"
 #include "elf/object_writer.h"
 #include "format/check.h"
+#include "format/digest.h"
 #include "format/file.h"
 #include "format/graph.h"
 #include "format/layout.h"
@@ -51,16 +51,15 @@ void check_sizes(const std::vector<const elf::Section*>& sections, const elf::Fi
   }
 }
 
-}  // namespace
-
-Bytes write_patch_file(const PatchFile& file) {
+// Without its digest.
+elf::OutFile make_file(const PatchFile& file) {
   try {
     check_parts(file, "the patch");
   } catch (const Error& e) {
     throw Bug(fmt::format("an inconsistent patch was to be written: {}", e.what()));
   }
   if (file.parts.size() == 1) {
-    return write_patch(file.parts.front());
+    return make_file(file.parts.front());
   }
   elf::OutFile out;
   std::vector<std::string> targets;
@@ -76,7 +75,13 @@ Bytes write_patch_file(const PatchFile& file) {
   meta.name = kMeta;
   meta.content = write_parts_meta(targets);
   out.sections.push_back(std::move(meta));
-  return elf::write_file(out);
+  return out;
+}
+
+}  // namespace
+
+Bytes write_patch_file(const PatchFile& file) {
+  return write_sealed(make_file(file));
 }
 
 PatchFile read_patch_file(Bytes bytes, const std::string& name) {
@@ -105,11 +110,13 @@ PatchFile read_patch_file(Bytes bytes, const std::string& name) {
 }
 
 PatchFile open_patch(const std::filesystem::path& path) {
-  return read_patch_file(read_file(path), path.string());
+  Bytes bytes = read_file(path);
+  check_digest(elf::File::parse(copy(bytes), path.string()));
+  return read_patch_file(std::move(bytes), path.string());
 }
 
 std::string PatchFile::id() const {
-  return content_hash(write_patch_file(*this)).substr(0, 8);
+  return content_hash(elf::write_file(make_file(*this))).substr(0, 8);
 }
 
 std::vector<elf::AtomSymbolId> new_globals(const Patch& patch) {

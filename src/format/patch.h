@@ -85,7 +85,8 @@ struct Patch {
 // together.
 struct PatchFile {
   std::vector<Patch> parts;  // never empty; no two for one target
-  std::string id() const;    // that of the only part; else by the hash of write_patch_file(*this)
+  std::string id()
+      const;  // that of the only part; else by the hash of what write_patch_file() seals
 };
 
 // Symbols of `fresh` that other modules could come to use: globals that the patch defines anew, of

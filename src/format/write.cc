@@ -207,7 +207,7 @@ std::vector<elf::Relocation> make_diffdata(const AtomGraph& fresh, const SourceN
   return out;
 }
 
-Bytes write_patch(const Patch& patch) {
+elf::OutFile make_file(const Patch& patch) {
   try {
     check_patch(patch, "the patch");
   } catch (const Error& e) {
@@ -223,7 +223,11 @@ Bytes write_patch(const Patch& patch) {
   add_source_table(patch, out);
   out.sections.push_back(plain_section(kOld, write_graph(patch.old), 8));
   out.sections.push_back(plain_section(kMeta, write_meta(patch)));
-  return elf::write_file(out);
+  return out;
+}
+
+Bytes write_patch(const Patch& patch) {
+  return elf::write_file(make_file(patch));
 }
 
 std::string Patch::id() const {
