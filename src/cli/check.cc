@@ -35,12 +35,13 @@ Command add_check(CLI::App& app) {
             options.timeout = parse_duration(args->timeout);
             options.consistency = args->consistency;
             format::PatchFile patch = format::open_patch(args->file);
-            return report_results(for_each_process(args->processes,
-                                                   [&](pid_t pid) {
-                                                     options.replaces =
-                                                         find_replaced(pid, args->replaces);
-                                                     return apply::check(pid, patch, options);
-                                                   }),
+            return report_results(for_each_process(
+                                      args->processes,
+                                      [&](pid_t pid) {
+                                        options.replaces = find_replaced(pid, args->replaces);
+                                        return apply::check(pid, patch, options);
+                                      },
+                                      Looks::Once),
                                   args->json);
           }};
 }

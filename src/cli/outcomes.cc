@@ -215,10 +215,11 @@ std::string tell_wait(const apply::BusyThread& thread) {
 }
 
 Results for_each_process(const ProcessSelection& selection,
-                         const std::function<Outcome(pid_t)>& work) {
+                         const std::function<Outcome(pid_t)>& work, Looks looks) {
   if (selection.by_search()) {
-    selection.check_roots();
-    return work_until_settled([&](const auto& done) { return selection.search(done); }, work);
+    selection.check_named();
+    return work_until_settled([&](const auto& done) { return selection.search(done); }, work,
+                              looks);
   }
   Results out;
   for (pid_t pid : selection.named()) {

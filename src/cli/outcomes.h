@@ -16,7 +16,8 @@ std::string tell_wait(const apply::BusyThread& thread);
 // Runs `work` on each process that is named, or on all that the search finds until no new one
 // appears (passes.h).
 Results for_each_process(const ProcessSelection& selection,
-                         const std::function<apply::Outcome(pid_t)>& work);
+                         const std::function<apply::Outcome(pid_t)>& work,
+                         Looks looks = Looks::UntilSettled);
 
 // Table and summary (or JSON) to stdout, details of what went wrong to stderr. 0 if all went well
 // (a process that exited meanwhile did); the common code if all failures have one; else 5. If new

@@ -8,6 +8,9 @@
 // are not: a program that is started anew from its file, after the last look, and processes of one that
 // could not be patched, which is named, and whose children each pass finds and names as well.
 //
+// Where nothing is changed, nothing settles, and who is made meanwhile is like the one that made it: one
+// look is enough (Looks::Once).
+//
 // A process that calls exec is another one afterwards, though its number stays (proc::Running). What
 // "exited meanwhile" may have done just that, and is looked at again.
 
@@ -64,7 +67,7 @@ ProcessResult work_on(pid_t pid, const std::function<apply::Outcome(pid_t)>& wor
 
 Results work_until_settled(
     const std::function<std::vector<proc::Running>(const std::set<proc::Running>& done)>& find,
-    const std::function<apply::Outcome(pid_t)>& work) {
+    const std::function<apply::Outcome(pid_t)>& work, Looks looks) {
   std::set<proc::Running> done;
   std::map<pid_t, ProcessResult> by_pid;
   Results out;
@@ -90,6 +93,9 @@ Results work_until_settled(
       }
       // A process that exited and is still listed under its number is another one by now.
       by_pid.insert_or_assign(process.pid, std::move(r));
+    }
+    if (looks == Looks::Once) {
+      out.unsettled.clear();
     }
     if (out.unsettled.empty()) {
       break;

@@ -24,6 +24,9 @@ struct Results {
   std::vector<pid_t> unsettled;
 };
 
+// UntilSettled: again and again, until a look finds no process that is not as wanted already.
+enum class Looks : uint8_t { UntilSettled, Once };
+
 // Whether the process has anything to do with the target, or the patch.
 bool uses_target(const ProcessResult& result);
 
@@ -32,7 +35,7 @@ bool uses_target(const ProcessResult& result);
 // out.
 Results work_until_settled(
     const std::function<std::vector<proc::Running>(const std::set<proc::Running>& done)>& find,
-    const std::function<apply::Outcome(pid_t)>& work);
+    const std::function<apply::Outcome(pid_t)>& work, Looks looks = Looks::UntilSettled);
 
 // The same for one process.
 ProcessResult work_on(pid_t pid, const std::function<apply::Outcome(pid_t)>& work);

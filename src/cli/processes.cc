@@ -86,9 +86,15 @@ std::vector<pid_t> ProcessSelection::named() const {
   return out;
 }
 
-void ProcessSelection::check_roots() const {
+void ProcessSelection::check_named() const {
   for (pid_t root : trees) {
     proc::Process::open(root);
+  }
+  std::error_code error;
+  if (executable.find('/') != std::string::npos && !std::filesystem::exists(executable, error) &&
+      search({}).empty()) {
+    throw Error("no-program", "selecting the processes that run", executable,
+                "there is no such file, and no process runs one of that path", ExitCode::NoMatch);
   }
 }
 

@@ -23,8 +23,9 @@ struct ProcessSelection {
   bool by_search() const { return all || !executable.empty() || !trees.empty(); }
   // The PIDs that were named, ascending. Throws Error{usage} if nothing was selected.
   std::vector<pid_t> named() const;
-  // Throws Error{no-process} if a process named with --tree is not there.
-  void check_roots() const;
+  // Throws Error{no-process} if a process named with --tree is not there, Error{no-program} if a path
+  // named with --exe is that of no file and of no running program.
+  void check_named() const;
   // The processes that are there now. `known`: those that an earlier search found; their
   // descendants count among the tree, also when its root has exited since.
   std::vector<proc::Running> search(const std::set<proc::Running>& known) const;

@@ -3,6 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <stdexcept>
+
+#include "base/fd.h"
+#include "cli/outcomes.h"
 
 namespace qp::cli {
 namespace {
@@ -22,7 +26,7 @@ class World {
   void add(pid_t pid, uint64_t program = 7) {
     there[pid] = {.pid = pid, .start = 1, .stack = program};
   }
-  Results run() {
+  Results run(Looks looks = Looks::UntilSettled) {
     return work_until_settled(
         [&](const std::set<Running>&) {
           ++passes;
@@ -37,7 +41,8 @@ class World {
           during(pid);
           return Outcome{.pid = pid,
                          .verdict = already ? Verdict::AlreadyApplied : Verdict::Patched};
-        });
+        },
+        looks);
   }
 };
 
@@ -78,6 +83,38 @@ TEST(Passes, EndWhenNewOnesNeverStop) {
   world.during = [&](pid_t) { world.add(next++); };
   const Results results = world.run();
   EXPECT_EQ(results.unsettled, (std::vector<pid_t>{next - 2}));
+}
+
+// Claim: a command that changes nothing looks once, however many appear meanwhile (qpatch check --all).
+TEST(Passes, OneLookWhereNothingIsChanged) {
+  World world;
+  world.add(10);
+  pid_t next = 11;
+  world.during = [&](pid_t) { world.add(next++); };
+  const Results results = world.run(Looks::Once);
+  EXPECT_EQ(world.passes, 1);
+  EXPECT_EQ(results.processes.size(), 1U);
+  EXPECT_TRUE(results.unsettled.empty());
+}
+
+// Claim: a path that no file and no running program has is an error, and not a search that finds
+// nothing; one of a file that nobody runs is such a search.
+TEST(Passes, MistypedProgram) {
+  const auto never = [](pid_t) -> Outcome { throw std::logic_error("nobody to work on"); };
+  ProcessSelection selection;
+  selection.executable = "/no/such/program";
+  try {
+    for_each_process(selection, never);
+    FAIL() << "accepted";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), "no-program");
+    EXPECT_NE(e.exit_code(), ExitCode::Done);
+    EXPECT_EQ(e.on(), "/no/such/program");
+  }
+  const TempDir directory("qpatch-passes");
+  selection.executable = (directory.path() / "program").string();
+  write_file(selection.executable, {});
+  EXPECT_TRUE(for_each_process(selection, never).processes.empty());
 }
 
 // Claim: a process that calls exec after it was patched is worked on again.
