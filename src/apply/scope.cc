@@ -64,7 +64,12 @@ std::optional<LiveAddr> find_r_debug(const proc::Process& process,
 
 struct LinkMap {
   LiveAddr at;
-  LoadBias bias;  // l_addr
+  LoadBias bias;     // l_addr
+  LiveAddr dynamic;  // l_ld
+  // A patch's image has the bias of its target, and can stay after a revert.
+  bool is_of(const proc::Module& module) const {
+    return module.bias == bias && module.range.contains(dynamic);
+  }
 };
 
 // Of every module, in the order of loading.
@@ -74,11 +79,12 @@ std::vector<LinkMap> read_link_map(const proc::Process& process,
   auto debug = find_r_debug(process, modules);
   auto map = debug ? find_word(process.memory(), *debug + 8) : std::nullopt;  // r_debug.r_map
   while (map && *map != 0 && order.size() < kMostModules) {
-    auto bias = find_word(process.memory(), LiveAddr(*map));  // l_addr
-    if (!bias) {
+    auto bias = find_word(process.memory(), LiveAddr(*map));          // l_addr
+    auto dynamic = find_word(process.memory(), LiveAddr(*map) + 16);  // l_ld
+    if (!bias || !dynamic) {
       break;
     }
-    order.push_back({LiveAddr(*map), LoadBias{*bias}});
+    order.push_back({LiveAddr(*map), LoadBias{*bias}, LiveAddr(*dynamic)});
     map = find_word(process.memory(), LiveAddr(*map) + 24);  // l_next
   }
   return order;
@@ -156,7 +162,7 @@ std::optional<LiveAddr> find_link_map(const proc::Process& process,
                                       const proc::Module& module) {
   std::optional<LiveAddr> found;
   for (const LinkMap& map : read_link_map(process, modules)) {
-    if (map.bias == module.bias) {
+    if (map.is_of(module)) {
       if (found) {
         return std::nullopt;  // another file of the same bias (the vdso of a process at 0, say)
       }
@@ -172,9 +178,9 @@ Scope::Scope(const proc::Process& process, const std::vector<proc::Module>& modu
   if (modules.empty()) {
     return;
   }
-  for (const auto& [at, bias] : read_link_map(process, modules)) {
+  for (const LinkMap& map : read_link_map(process, modules)) {
     for (const proc::Module& m : modules) {
-      if (m.bias == bias && m.file && !has(all_, &m)) {
+      if (map.is_of(m) && m.file && !has(all_, &m)) {
         all_.push_back(&m);
         break;
       }
