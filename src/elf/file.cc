@@ -478,6 +478,10 @@ size_t FileReader::read_tail(LinkAddr at, ByteSpan out) const {
       const uint64_t inside = s.file_size + static_cast<uint64_t>(at - tail.start);
       const auto count = std::min<uint64_t>(out.size(), static_cast<uint64_t>(tail.end - at));
       const ByteView bytes = file_.bytes().subspan(s.offset.value + inside, count);
+      // Else it is the beginning of the next segment once more: nothing of this one.
+      if (std::any_of(bytes.begin(), bytes.end(), [](std::byte b) { return b != std::byte{0}; })) {
+        return 0;
+      }
       std::copy(bytes.begin(), bytes.end(), out.begin());
       return static_cast<size_t>(count);
     }

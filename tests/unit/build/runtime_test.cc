@@ -13,10 +13,10 @@ namespace {
 // src/build/runtime/runtime.h
 struct TlsBlock {
   const char* initial;
-  uint64_t initial_size, size;
+  uint64_t initial_size, size, state;
 };
 struct TlsIndex {
-  const TlsBlock* block;
+  TlsBlock* block;
   uint64_t offset;
 };
 struct TlsDescriptor {
@@ -71,7 +71,7 @@ extern "C" void* calloc(size_t count, size_t size) {
 namespace {
 
 const char kInitial[16] = "initial content";
-const TlsBlock kBlock = {kInitial, sizeof kInitial, 5000};
+TlsBlock kBlock = {kInitial, sizeof kInitial, 5000, 0};
 
 struct Registers {
   std::array<uint64_t, 8> general;
