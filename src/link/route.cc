@@ -107,7 +107,8 @@ Route find_route(const format::Patch& patch, const elf::Atom& atom, const elf::R
     return refused("reloc-unsupported", fmt::format("{} is thread-local and has no address", name));
   }
   const bool import = !symbol.atom && binding.kind == BindingKind::Import;
-  if (import && name == "__tls_get_addr" && is_rewritten_call(patch, atom, ref)) {
+  // A static program can have it itself.
+  if (!symbol.atom && name == "__tls_get_addr" && is_rewritten_call(patch, atom, ref)) {
     return {Way::Nothing};
   }
 

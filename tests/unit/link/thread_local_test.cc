@@ -59,15 +59,19 @@ elf::AtomSymbolId use(PatchBuilder& b, const Sequence& s, elf::AtomSymbolId vari
 }
 
 // Claim: in an executable general- and local-dynamic code becomes local-exec code, as the psABI has
-// it; nothing is left of the call.
+// it; nothing is left of the call, also if the function is in the target itself (a static one).
 TEST(ThreadLocal, DynamicCodeOfAnExecutableBecomesStatic) {
   for (const Sequence& s : sequences()) {
-    PatchBuilder b;
-    use(b, s, b.thread_local_at("state", -24), b.import("__tls_get_addr"), s.code);
-    Linked linked(b.patch, kBase);
-    ASSERT_TRUE(linked.report.clean()) << s.name;
-    EXPECT_EQ(code_of(linked, "f", s.code.size()), s.local_exec) << s.name;
-    EXPECT_TRUE(linked.image.fills.empty()) << s.name;
+    for (const bool inside : {false, true}) {
+      PatchBuilder b;
+      const char* const name = "__tls_get_addr";
+      use(b, s, b.thread_local_at("state", -24), inside ? b.bound(name, 0x1000) : b.import(name),
+          s.code);
+      Linked linked(b.patch, kBase);
+      ASSERT_TRUE(linked.report.clean()) << s.name;
+      EXPECT_EQ(code_of(linked, "f", s.code.size()), s.local_exec) << s.name << inside;
+      EXPECT_TRUE(linked.image.fills.empty()) << s.name;
+    }
   }
 }
 
