@@ -65,7 +65,7 @@ bool is_blank(const proc::Process& process, const FoundRegistry& found) {
 // Data, or the middle of other instructions, can look like such a jump.
 bool is_of_file(const proc::Module& module, LiveAddr at, ByteView code) {
   Bytes original(code.size());
-  return module.file && elf::FileReader(*module.file).try_read(module.bias(at), original) &&
+  return module.file && elf::read_code(*module.file, module.bias(at), original) &&
          std::equal(code.begin(), code.end(), original.begin());
 }
 

@@ -78,7 +78,6 @@ std::vector<std::string> find_faults(const proc::Process& process, const proc::M
     return {fmt::format("{} (build-id {}) is not mapped at the place that it names", r.target_name,
                         r.target_build_id)};
   }
-  elf::FileReader file(*module->file);
   for (const RegistryDetour& d : r.detours) {
     for (const RegistryDetour::Written& w : d.written()) {
       const LiveRange written = w.range();
@@ -89,7 +88,8 @@ std::vector<std::string> find_faults(const proc::Process& process, const proc::M
       if (!in_text || !r.image.contains(d.new_code.start)) {
         faults.push_back(fmt::format("the detour of {} at {:#x} is not in the target's text",
                                      d.function, w.at.value));
-      } else if (!file.try_read(module->bias(w.at), original) || original != w.saved) {
+      } else if (!elf::read_code(*module->file, module->bias(w.at), original) ||
+                 original != w.saved) {
         faults.push_back(
             fmt::format("the saved bytes of {} are not those of the target's file", d.function));
       } else if (Bytes have = read_live(process, w.at, w.jump.size());

@@ -5,10 +5,6 @@
 
 #include "build/rehearse.h"
 
-#include <algorithm>
-#include <array>
-#include <string_view>
-
 #include "build/exceptions.h"
 #include "link/far.h"
 #include "link/image.h"

@@ -452,7 +452,6 @@ size_t FileReader::read_some(LinkAddr at, ByteSpan out) const {
              here.value - c.address.value < c.memory_size;
     });
     if (s == segments.end()) {
-      done += read_tail(here, out.subspan(done));
       break;
     }
     uint64_t inside = here.value - s->address.value;
@@ -471,22 +470,21 @@ size_t FileReader::read_some(LinkAddr at, ByteSpan out) const {
   return done;
 }
 
-size_t FileReader::read_tail(LinkAddr at, ByteSpan out) const {
-  for (const Segment& s : file_.segments()) {
-    const LinkRange tail = file_.tail_of(s);
-    if (tail.contains(at)) {
+bool read_code(const File& file, LinkAddr at, ByteSpan out) {
+  if (FileReader(file).try_read(at, out)) {
+    return true;
+  }
+  for (const Segment& s : file.segments()) {
+    const LinkRange tail = file.tail_of(s);
+    if ((s.flags & kSegX) != 0 && tail.contains(at) &&
+        out.size() <= static_cast<uint64_t>(tail.end - at)) {
       const uint64_t inside = s.file_size + static_cast<uint64_t>(at - tail.start);
-      const auto count = std::min<uint64_t>(out.size(), static_cast<uint64_t>(tail.end - at));
-      const ByteView bytes = file_.bytes().subspan(s.offset.value + inside, count);
-      // Else it is the beginning of the next segment once more: nothing of this one.
-      if (std::any_of(bytes.begin(), bytes.end(), [](std::byte b) { return b != std::byte{0}; })) {
-        return 0;
-      }
+      const ByteView bytes = file.bytes().subspan(s.offset.value + inside, out.size());
       std::copy(bytes.begin(), bytes.end(), out.begin());
-      return static_cast<size_t>(count);
+      return true;
     }
   }
-  return 0;
+  return false;
 }
 
 }  // namespace qp::elf

@@ -131,9 +131,12 @@ class FileReader final : public TargetReader {
   size_t read_some(LinkAddr at, ByteSpan out) const override;
 
  private:
-  size_t read_tail(LinkAddr at, ByteSpan out) const;
   const File& file_;
 };
+
+// The same, and what is mapped behind segments of code (File::tail_of). It is no part of the program:
+// nothing of it is to be found there, but something may have been put there. False: not all is there.
+bool read_code(const File& file, LinkAddr at, ByteSpan out);
 
 // The GNU build-id from the bytes of a PT_NOTE segment; used for live memory too.
 std::optional<std::string> find_build_id(ByteView notes);
