@@ -103,26 +103,26 @@ static word calling_thread(void) {
 enum { kNotes = 64 };
 static struct note {
   word thread;  // 0: free
-  struct tail* made;
+  struct tail* tail;
 } notes[kNotes];
 
 static struct tail* find_noted(word thread, const struct tls_block* block) {
   for (unsigned i = 0; i < kNotes; ++i) {
     if (__atomic_load_n(&notes[i].thread, __ATOMIC_RELAXED) == thread &&
-        notes[i].made->block == block) {
-      return notes[i].made;
+        notes[i].tail->block == block) {
+      return notes[i].tail;
     }
   }
   return 0;
 }
 
-static struct note* take_note(word thread, struct tail* made) {
+static struct note* take_note(word thread, struct tail* tail) {
   for (unsigned i = 0; i < kNotes; ++i) {
     word known = __atomic_load_n(&notes[i].thread, __ATOMIC_RELAXED);
     if ((known == 0 || known >> 32 != thread >> 32) &&
         __atomic_compare_exchange_n(&notes[i].thread, &known, thread, 0, __ATOMIC_RELAXED,
                                     __ATOMIC_RELAXED)) {
-      notes[i].made = made;  // for this thread only, which has no handlers now
+      notes[i].tail = tail;  // for this thread only, which has no handlers now
       return &notes[i];
     }
   }

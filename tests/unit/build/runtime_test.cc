@@ -13,7 +13,8 @@ namespace {
 // src/build/runtime/runtime.h
 struct TlsBlock {
   const char* initial;
-  uint64_t initial_size, size, state;
+  uint64_t initial_size, size;
+  uint64_t state = 0;
 };
 struct TlsIndex {
   TlsBlock* block;
@@ -71,7 +72,7 @@ extern "C" void* calloc(size_t count, size_t size) {
 namespace {
 
 const char kInitial[16] = "initial content";
-TlsBlock kBlock = {kInitial, sizeof kInitial, 5000, 0};
+TlsBlock the_block = {kInitial, sizeof kInitial, 5000};
 
 struct Registers {
   std::array<uint64_t, 8> general;
@@ -107,7 +108,7 @@ TEST(Runtime, DescriptorKeepsRegisters) {
     GTEST_SKIP() << "no AVX";
   }
   uses_vectors = true;
-  const TlsDescriptor descriptor = {qpatch_tls_descriptor, {&kBlock, 8}};
+  const TlsDescriptor descriptor = {qpatch_tls_descriptor, {&the_block, 8}};
   for (int round = 0; round < 2; ++round) {
     Registers before;
     uint64_t n = 1;
@@ -140,7 +141,7 @@ TEST(RuntimeDeathTest, AllocatorThatUsesAVariable) {
       pthread_key_t key;
       pthread_key_create(&key, nullptr);
     }
-    const TlsIndex index = {&kBlock, 8};
+    const TlsIndex index = {&the_block, 8};
     used_by_allocator = &index;
     void* found = qpatch_tls_get_addr(&index);
     used_by_allocator = nullptr;
@@ -153,14 +154,14 @@ TEST(RuntimeDeathTest, AllocatorThatUsesAVariable) {
 
 // Claim: a block has the initial content and zeros behind it, and is a thread's own.
 TEST(Runtime, BlockIsTheThreads) {
-  const TlsIndex start = {&kBlock, 0};
+  const TlsIndex start = {&the_block, 0};
   auto* own = static_cast<char*>(qpatch_tls_get_addr(&start));
   own[20] = 'x';
   pthread_t thread;
   ASSERT_EQ(pthread_create(
                 &thread, nullptr,
                 [](void* others) -> void* {
-                  const TlsIndex here = {&kBlock, 0};
+                  const TlsIndex here = {&the_block, 0};
                   auto* block = static_cast<char*>(qpatch_tls_get_addr(&here));
                   const bool right =
                       block != others && std::memcmp(block, kInitial, sizeof kInitial) == 0 &&
