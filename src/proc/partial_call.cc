@@ -28,7 +28,7 @@
 namespace qp::proc {
 namespace {
 
-constexpr long kIoUringEnter = 426, kIoPgetevents = 333, kEpollPwait2 = 441;
+constexpr long kIoUringEnter = 426, kIoPgetevents = 333, kPwritev2 = 328, kEpollPwait2 = 441;
 constexpr uint64_t kExtendedArgument = 1 << 3;  // IORING_ENTER_EXT_ARG: with a timeout, mostly
 constexpr auto kFirstWait = std::chrono::milliseconds(1);
 constexpr auto kLongestWait = std::chrono::milliseconds(20);
@@ -89,6 +89,10 @@ bool is_partial_call(std::string_view text) {
     case SYS_vmsplice:
     case SYS_sendfile:
       return true;
+    case SYS_copy_file_range:
+      return a[4] > 1;  // bytes
+    case kPwritev2:
+      return static_cast<int64_t>(a[3]) == -1;  // at no offset: like writev
     case SYS_recvfrom:
       return (a[3] & MSG_WAITALL) != 0 && a[2] > 1;
     case SYS_recvmsg:

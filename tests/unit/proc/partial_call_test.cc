@@ -41,6 +41,10 @@ TEST(PartialCall, ByTheirArguments) {
   EXPECT_TRUE(is_partial_call(call(SYS_io_getevents, 3, 2, 8, 0x1000)));
   EXPECT_FALSE(is_partial_call(call(SYS_io_getevents, 3, 1, 8, 0x1000)));  // what there is ends it
   EXPECT_TRUE(is_partial_call(call(333, 3, 2, 8, 0x1000)));                // io_pgetevents
+  EXPECT_TRUE(is_partial_call(call(SYS_sendfile, 3, 4, 0, 100'000)));
+  EXPECT_TRUE(is_partial_call(call(328, 3, 0x1000, 2, ~uint64_t{0})));  // pwritev2
+  EXPECT_FALSE(is_partial_call(call(328, 3, 0x1000, 2, 4096)));         // in a file
+  EXPECT_TRUE(is_partial_call("326 0x3 0x0 0x4 0x0 0x100000 0x0 0x7ffc0000 0x7f0000\n"));
   for (const char* text :
        {"", "running\n", "-1 0x7ffc 0x7f00\n", "1", "1 0x", "1 0x1 0x2", "1 2 3"}) {
     EXPECT_FALSE(is_partial_call(text)) << text;
