@@ -37,6 +37,9 @@ const std::vector<build::Replay>& units() {
     for (const build::CompileCommand& command : build::read_compdb(tree())) {
       out.push_back(build::make_replay(command));
     }
+    // The order of a build with several jobs is never the same, and samples are taken of this one.
+    std::sort(out.begin(), out.end(),
+              [](const build::Replay& a, const build::Replay& b) { return a.source < b.source; });
     return out;
   }();
   return all;
