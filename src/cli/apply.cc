@@ -14,14 +14,14 @@
 namespace qp::cli {
 
 Command add_apply(CLI::App& app) {
-  struct Arguments {
+  struct ApplyArguments {
     std::string file, timeout = "10s", hook_timeout;
     ProcessSelection processes;
     std::vector<std::string> replaces;
     apply::Consistency consistency = apply::Consistency::Process;
     bool memfd = false, json = false;
   };
-  auto args = std::make_shared<Arguments>();
+  auto args = std::make_shared<ApplyArguments>();
   CLI::App* sub = app.add_subcommand("apply", "Put a patch into processes, all or nothing in each");
   sub->add_option("patch", args->file, "Patch file (NAME.qp)")->required();
   args->processes.add_options(*sub);

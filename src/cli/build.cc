@@ -21,7 +21,7 @@
 namespace qp::cli {
 namespace {
 
-struct Arguments {
+struct BuildArguments {
   std::string compdb, link_command, output, description, keep;
   std::vector<std::string> targets, debug_files, patches, cves, allow, supersedes;
   int jobs = 0;
@@ -47,7 +47,7 @@ void add_superseded(const std::string& what, build::Request& request) {
   request.predecessors.push_back(std::move(patch));
 }
 
-build::Request make_request(const Arguments& args) {
+build::Request make_request(const BuildArguments& args) {
   build::Request r;
   r.compdb = args.compdb;
   r.patches.assign(args.patches.begin(), args.patches.end());
@@ -118,7 +118,7 @@ void print_units(const build::Result& result, bool all) {
   }
 }
 
-ExitCode no_change(const Arguments& args, const build::Result& result, const Report& report) {
+ExitCode no_change(const BuildArguments& args, const build::Result& result, const Report& report) {
   if (args.json) {
     auto out = result_json(result, report);
     out["change"] = false;
@@ -130,7 +130,7 @@ ExitCode no_change(const Arguments& args, const build::Result& result, const Rep
   return ExitCode::NoChange;
 }
 
-ExitCode run_build(const Arguments& args) {
+ExitCode run_build(const BuildArguments& args) {
   build::Request request = make_request(args);
   Report report(request.waivers);
   build::Result result = build::build(request, report);
@@ -183,7 +183,7 @@ ExitCode run_build(const Arguments& args) {
 }  // namespace
 
 Command add_build(CLI::App& app) {
-  auto args = std::make_shared<Arguments>();
+  auto args = std::make_shared<BuildArguments>();
   CLI::App* sub = app.add_subcommand("build", "Make a patch file from a source diff");
   sub->add_option("--compdb", args->compdb, "compile_commands.json, or its directory")->required();
   sub->add_option("--patch", args->patches, "Unified diff; repeat for several")->required();

@@ -13,14 +13,14 @@
 namespace qp::cli {
 
 Command add_check(CLI::App& app) {
-  struct Arguments {
+  struct CheckArguments {
     std::string file, timeout = "0ms";
     ProcessSelection processes;
     std::vector<std::string> replaces;
     apply::Consistency consistency = apply::Consistency::Process;
     bool json = false;
   };
-  auto args = std::make_shared<Arguments>();
+  auto args = std::make_shared<CheckArguments>();
   CLI::App* sub = app.add_subcommand(
       "check", "Tell per process whether the patch can be applied; nothing is written");
   sub->add_option("patch", args->file, "Patch file (NAME.qp)")->required();

@@ -16,13 +16,13 @@
 namespace qp::cli {
 namespace {
 
-struct Arguments {
+struct DiffArguments {
   std::string original, patched;
   std::vector<std::string> allow;
   bool json = false;
 };
 
-ExitCode run_diff(const Arguments& args) {
+ExitCode run_diff(const DiffArguments& args) {
   Report report({args.allow.begin(), args.allow.end()});
   elf::File original = elf::File::open(args.original);
   elf::File patched = elf::File::open(args.patched);
@@ -52,7 +52,7 @@ ExitCode run_diff(const Arguments& args) {
 }  // namespace
 
 Command add_diff(CLI::App& app) {
-  auto args = std::make_shared<Arguments>();
+  auto args = std::make_shared<DiffArguments>();
   CLI::App* sub = app.add_subcommand("diff", "What changed between two objects, and why");
   sub->add_option("original", args->original, "Object file of the original source")->required();
   sub->add_option("patched", args->patched, "Object file of the patched source")->required();

@@ -13,7 +13,7 @@
 namespace qp::cli {
 namespace {
 
-struct Arguments {
+struct ExplainArguments {
   std::string id;
   bool markdown = false, json = false;
 };
@@ -54,7 +54,7 @@ nlohmann::json kind_json(const RefusalKind& k) {
           {"waivable", k.waivable}};
 }
 
-ExitCode explain(const Arguments& args) {
+ExitCode explain(const ExplainArguments& args) {
   if (args.markdown) {
     print_markdown();
     return ExitCode::Done;
@@ -88,7 +88,7 @@ ExitCode explain(const Arguments& args) {
 }  // namespace
 
 Command add_explain(CLI::App& app) {
-  auto args = std::make_shared<Arguments>();
+  auto args = std::make_shared<ExplainArguments>();
   CLI::App* sub = app.add_subcommand("explain", "A refusal in full: why it exists, what to do");
   sub->add_option("id", args->id, "Id of the refusal; without one, all are listed");
   sub->add_flag("--markdown", args->markdown, "All of them as docs/refusals.md");

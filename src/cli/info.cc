@@ -14,7 +14,7 @@
 namespace qp::cli {
 namespace {
 
-struct Arguments {
+struct InfoArguments {
   std::string file;
   bool assembly = false, json = false;
 };
@@ -233,7 +233,7 @@ void print_part(const format::Patch& patch) {
 }  // namespace
 
 Command add_info(CLI::App& app) {
-  auto args = std::make_shared<Arguments>();
+  auto args = std::make_shared<InfoArguments>();
   CLI::App* sub = app.add_subcommand("info", "What a patch file holds");
   sub->add_option("patch", args->file, "Patch file (NAME.qp)")->required();
   sub->add_flag("--asm", args->assembly, "Old and new code of each replaced function");

@@ -120,12 +120,12 @@ void print_tree(const proc::Process& process, const std::vector<apply::Applied>&
   }
 }
 
-struct Arguments {
+struct ListArguments {
   std::vector<pid_t> pids;
   bool json = false;
 };
 
-ExitCode list_processes(const Arguments& args) {
+ExitCode list_processes(const ListArguments& args) {
   bool named = !args.pids.empty();
   auto listed = nlohmann::json::array();
   ExitCode code = ExitCode::Done;
@@ -180,7 +180,7 @@ ExitCode list_processes(const Arguments& args) {
 }  // namespace
 
 Command add_list(CLI::App& app) {
-  auto args = std::make_shared<Arguments>();
+  auto args = std::make_shared<ListArguments>();
   CLI::App* sub = app.add_subcommand("list", "Patches in processes, read from the processes");
   sub->alias("status");
   sub->add_option("--pid", args->pids, "Only this process; repeat for several")

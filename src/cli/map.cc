@@ -21,7 +21,7 @@
 namespace qp::cli {
 namespace {
 
-struct Arguments {
+struct MapArguments {
   std::string target, debug_file;
   std::vector<std::string> patches;
   bool json = false;
@@ -78,7 +78,7 @@ void add_proven(const std::string& name, const std::string& scope, LinkAddr addr
 }
 
 // What a proof found: of the patches named, and of those that the process has.
-void add_proven(const Arguments& args, const elf::File& file,
+void add_proven(const MapArguments& args, const elf::File& file,
                 std::vector<match::MapEntry>& entries) {
   for (const std::string& path : args.patches) {
     const format::PatchFile whole = format::open_patch(path);
@@ -119,7 +119,7 @@ void add_proven(const Arguments& args, const elf::File& file,
                    [](const auto& a, const auto& b) { return a.address < b.address; });
 }
 
-ExitCode run_map(const Arguments& args) {
+ExitCode run_map(const MapArguments& args) {
   const auto path = resolve_target(args.target);
   elf::File file = elf::File::open(path);
   std::vector<std::string> warnings;
@@ -172,7 +172,7 @@ ExitCode run_map(const Arguments& args) {
 }  // namespace
 
 Command add_map(CLI::App& app) {
-  auto args = std::make_shared<Arguments>();
+  auto args = std::make_shared<MapArguments>();
   CLI::App* sub = app.add_subcommand("map", "The symbol map of a target, with file scopes");
   sub->add_option("target", args->target, "A file, or a PID")->required();
   sub->add_option("--debuginfo", args->debug_file, "Separate debug file of the target");

@@ -10,12 +10,12 @@
 namespace qp::cli {
 
 Command add_recover(CLI::App& app) {
-  struct Arguments {
+  struct RecoverArguments {
     std::string timeout = "10s";
     ProcessSelection processes;
     bool json = false;
   };
-  auto args = std::make_shared<Arguments>();
+  auto args = std::make_shared<RecoverArguments>();
   CLI::App* sub = app.add_subcommand("recover", "Undo what an interrupted run left in processes");
   args->processes.add_options(*sub);
   sub->add_option("--timeout", args->timeout, "How long to try while a thread is inside")

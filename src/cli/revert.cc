@@ -74,13 +74,13 @@ apply::Outcome revert_named(pid_t pid, const std::string& name, const apply::Opt
 }  // namespace
 
 Command add_revert(CLI::App& app) {
-  struct Arguments {
+  struct RevertArguments {
     std::string id, timeout = "10s", hook_timeout;
     ProcessSelection processes;
     apply::Consistency consistency = apply::Consistency::Process;
     bool json = false;
   };
-  auto args = std::make_shared<Arguments>();
+  auto args = std::make_shared<RevertArguments>();
   CLI::App* sub = app.add_subcommand("revert", "Take a patch out of processes");
   sub->add_option("id", args->id, "Patch id (any unique prefix), CVE id, or all")->required();
   args->processes.add_options(*sub);

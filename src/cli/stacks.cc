@@ -22,7 +22,7 @@
 namespace qp::cli {
 namespace {
 
-struct Arguments {
+struct StacksArguments {
   std::string patch, timeout = "0ms";
   pid_t pid = 0;
   bool json = false;
@@ -89,7 +89,7 @@ void print_threads(const std::vector<apply::BusyThread>& threads) {
   }
 }
 
-ExitCode run_stacks(const Arguments& args) {
+ExitCode run_stacks(const StacksArguments& args) {
   proc::Process process = proc::Process::open(args.pid);
   std::error_code ignored;
   bool is_file = std::filesystem::exists(args.patch, ignored);
@@ -120,7 +120,7 @@ ExitCode run_stacks(const Arguments& args) {
 }  // namespace
 
 Command add_stacks(CLI::App& app) {
-  auto args = std::make_shared<Arguments>();
+  auto args = std::make_shared<StacksArguments>();
   CLI::App* sub = app.add_subcommand(
       "stacks", "Who is inside the functions that a patch replaces, with frames");
   sub->add_option("patch", args->patch, "Patch id or CVE id if it is applied, else a patch file")
