@@ -5,17 +5,22 @@
 // the outcome says so, and the same `apply` does it then: a mapping that has the patch already is
 // left alone.
 //
+// In an emulator (find_emulator) code can be there and never run.
+//
 // A mapping is the target's if it has its build-id. If none has, one of the target's name is taken
 // for another build of it, and the patch is tied to that (rebind.h). Two executables can't be told
 // apart by a link map, so only libraries may be there more than once.
 
 #include "apply/targets.h"
 
+#include <sys/auxv.h>
+
 #include <algorithm>
 
 #include <fmt/format.h>
 
 #include "apply/undo.h"
+#include "proc/procfs.h"
 
 namespace qp::apply {
 namespace {
@@ -79,6 +84,24 @@ void check_several(const Modules& chosen, const format::Patch& part, Report& rep
                             (*unfit)->file ? "they are executables" : "a file can't be opened"));
 }
 
+// An emulator is a static program that maps the code of another one, to read it: what the processor
+// runs is made of it, and kept (valgrind's cache of translations). Where the running program's headers
+// are, the kernel has told it (AT_PHDR). ld.so can be run by itself too, but it is a library.
+const proc::Module* find_emulator(const proc::Process& process,
+                                  const std::vector<proc::Module>& modules) {
+  const auto headers = proc::find_auxiliary(process.pid(), AT_PHDR);
+  const auto runs = std::find_if(modules.begin(), modules.end(), [&](const proc::Module& m) {
+    return headers && m.range.contains(LiveAddr(*headers));
+  });
+  if (runs == modules.end() || !runs->file || !runs->file->is_static()) {
+    return nullptr;
+  }
+  const bool has_other = std::any_of(modules.begin(), modules.end(), [&](const proc::Module& m) {
+    return &m != &*runs && m.file && !m.file->is_library() && !m.executable.empty();
+  });
+  return has_other ? &*runs : nullptr;
+}
+
 // The registry of this patch for this mapping.
 const Registry* find_applied(const std::vector<FoundRegistry>& registries,
                              const std::string& patch_id, const proc::Module& module) {
@@ -137,6 +160,7 @@ Sites find_sites(const proc::Process& process, const std::vector<proc::Module>& 
                  const std::vector<FoundRegistry>& registries, Report& report) {
   Sites sites;
   std::vector<const format::Patch*> absent;
+  const proc::Module* emulator = find_emulator(process, modules);
   check_registries(process, modules, patch_id, registries, report);
   for (const format::Patch& part : file.parts) {
     const Modules chosen = mappings_of(modules, part, report);
@@ -149,6 +173,11 @@ Sites find_sites(const proc::Process& process, const std::vector<proc::Module>& 
       absent.push_back(&part);
     }
     for (const proc::Module* module : chosen) {
+      if (emulator != nullptr && module != emulator) {
+        report.refuse("not-executed", part.meta.target_name,
+                      fmt::format("what runs is {}", emulator->path));
+        break;
+      }
       if (const Registry* there = find_applied(registries, patch_id, *module)) {
         sites.functions_there += there->detours.size();
       } else {

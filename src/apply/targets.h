@@ -22,7 +22,7 @@ struct Sites {
 };
 
 // Every mapping of every target; a part whose target is not mapped is a warning. Findings:
-// not-in-process (of no part the target is mapped), mapped-twice, text-not-private,
+// not-in-process (of no part the target is mapped), not-executed, mapped-twice, text-not-private,
 // registry-damaged, interrupted.
 Sites find_sites(const proc::Process& process, const std::vector<proc::Module>& modules,
                  const format::PatchFile& file, const std::string& patch_id,

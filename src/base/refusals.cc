@@ -201,6 +201,11 @@ const std::vector<RefusalKind>& all_refusals() {
        "No mapping of it has the target's build-id.",
        "Check the PID; `qpatch info` shows the build-id that the patch was made for.",
        ExitCode::NoMatch, false},
+      {"not-executed", "the process maps the target's code and runs something else",
+       "An emulator, valgrind for example, reads the code of a program and runs what it made of "
+       "it. A "
+       "change of that code would have no effect, while the process is listed as patched.",
+       "Restart the program with the corrected file.", ExitCode::NoMatch, false},
       {"mapped-twice", "the process has the target more than once",
        "Copies of a library are patched together. An executable that is mapped again can't be told "
        "apart from the one that runs, and a copy whose file can't be opened can't be proven; it "

@@ -125,6 +125,22 @@ TEST_P(AnyProcess, that_is_traced_is_refused) {
   expect_applicable("1", "2", "3");
 }
 
+// Refusal: not-executed
+// Claim: in a process that reads the target's code and runs something else made of it, nothing that we
+// write would have an effect; it is refused.
+TEST_P(AnyProcess, that_emulates_the_target_is_refused) {
+  make_patch();
+  ASSERT_FALSE(HasFailure());
+  Victim emulator(QP_EMULATOR, target().string());
+  for (const char* verb : {"check", "apply"}) {
+    const CommandResult result =
+        dir().qpatch({verb, patch_, "--pid", std::to_string(emulator.pid())});
+    EXPECT_EQ(result.exit_code, 3) << result.both();
+    EXPECT_TRUE(names(result.both(), "not-executed")) << result.both();
+  }
+  EXPECT_EQ(emulator.finish(), 0);
+}
+
 // Refusal: not-applied
 // Claim: revert of a patch that is not applied is refused, and so is one of an id that nobody
 // knows.

@@ -28,7 +28,7 @@ std::string how_it_ended(int status) {
 
 }  // namespace
 
-Victim::Victim(const std::filesystem::path& program) {
+Victim::Victim(const std::filesystem::path& program, const std::optional<std::string>& argument) {
   int in[2];
   int out[2];
   if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0) {
@@ -39,7 +39,7 @@ Victim::Victim(const std::filesystem::path& program) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     dup2(in[0], 0);
     dup2(out[1], 1);
-    execl(program.c_str(), program.c_str(), nullptr);
+    execl(program.c_str(), program.c_str(), argument ? argument->c_str() : nullptr, nullptr);
     _exit(127);
   }
   close(in[0]);

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <optional>
 #include <string>
 
 namespace qp::live {
@@ -14,7 +15,8 @@ namespace qp::live {
 class Victim {
  public:
   // Returns when it said `ready`. Throws std::runtime_error if it does not.
-  explicit Victim(const std::filesystem::path& program);
+  explicit Victim(const std::filesystem::path& program,
+                  const std::optional<std::string>& argument = std::nullopt);
   Victim(const Victim&) = delete;
   Victim& operator=(const Victim&) = delete;
   ~Victim();  // kills it, if finish() was not called
