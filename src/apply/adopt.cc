@@ -99,6 +99,11 @@ Adopted adopt(const format::Patch& patch, const std::vector<RegistryVariable>& t
       out.patch.variables.push_back(variable);
       continue;
     }
+    if (std::count_if(patch.variables.begin(), patch.variables.end(),
+                      [&](auto& other) { return is_same(describe(patch, other), now); }) > 1) {
+      report.refuse("variable-changed", now.name, "the patch has several of this name");
+      continue;
+    }
     if (std::any_of(std::next(known), there.end(), same)) {
       report.refuse("variable-changed", now.name,
                     "the patches that are superseded have several of this name");

@@ -76,10 +76,18 @@ void commit(const proc::Memory& memory, const Plan& plan,
   change_together(memory, changes, writes, kCommit);
 }
 
-std::vector<const Registry*> registry_pointers(const Plan& plan) {
+std::vector<const Registry*> records_of(const Plan& plan) {
   std::vector<const Registry*> out;
   for (const PartPlan& part : plan.parts) {
     out.push_back(&part.registry);
+  }
+  return out;
+}
+
+std::vector<MappedImage> images_of(const Plan& plan) {
+  std::vector<MappedImage> out;
+  for (const PartPlan& part : plan.parts) {
+    out.push_back({part.registry.image, part.registry.may_escape});
   }
   return out;
 }
@@ -132,12 +140,13 @@ void look_once_more(const proc::Process& process, const Plan& plan, ContextScan&
     at_once.timeout = std::chrono::milliseconds(0);
     const std::vector<CodeWrite> writes = backwards(detour_writes(plan));
     const std::vector<RegistryChange> changes = back(plan);
-    std::vector<LiveRange> images, closed;
-    bool may_escape = false;
+    std::vector<LiveRange> closed;
     for (const PartPlan& part : plan.parts) {
-      images.push_back(part.registry.image);
       add_new_code_ranges(part.registry, closed);
-      may_escape |= part.registry.may_escape;
+    }
+    for (const NamedCode& code :
+         code_laid_bare(records_of(plan.superseded.registries()), records_of(plan))) {
+      closed.push_back(code.range);
     }
     Outcome undone = outcome;
     hooks.prepare({When::PreRevert, When::PostRevert});
@@ -160,7 +169,7 @@ void look_once_more(const proc::Process& process, const Plan& plan, ContextScan&
           outcome.notes.push_back(kHookStuck);
           break;
         }
-        release_images(process, images, may_escape, outcome);
+        release_images(process, images_of(plan), outcome);
         break;
       case Switched::Busy:
         outcome.notes.push_back(
@@ -195,14 +204,10 @@ void take_back(const proc::Process& process, const Plan& plan, Hooks& hooks, Sta
     return;
   }
   hooks.remove_stack(outcome);
-  std::vector<LiveRange> images;
-  bool may_escape = false;
   for (const PartPlan& part : plan.parts) {
     write_state(process.memory(), part.registry_at, State::Reverted);
-    images.push_back(part.registry.image);
-    may_escape |= part.registry.may_escape;
   }
-  release_images(process, images, may_escape, outcome);
+  release_images(process, images_of(plan), outcome);
 }
 
 void apply_plan(const proc::Process& process, const Plan& plan, const Options& options,
@@ -212,7 +217,7 @@ void apply_plan(const proc::Process& process, const Plan& plan, const Options& o
   fault_point("plan.done");
   Staged staged = Staged::stage(process, plan, options);
   fault_point("stage.done");
-  Hooks hooks(process, plan.patch_id, registry_pointers(plan), options);
+  Hooks hooks(process, plan.patch_id, records_of(plan), options);
   try {
     hooks.prepare({When::PreApply, When::PostApply});
     hooks.run(When::PreApply);
@@ -257,7 +262,7 @@ void apply_plan(const proc::Process& process, const Plan& plan, const Options& o
   hooks.remove_stack(outcome);
   outcome.failed_hooks = hooks.findings();
   if (outcome.verdict == Verdict::Patched) {
-    release_unused(process, plan.superseded.registries(), outcome);
+    release_images(process, images_of(plan.superseded.registries()), outcome);
   }
 }
 

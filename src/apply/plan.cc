@@ -106,10 +106,8 @@ std::vector<FoundRegistry> reverted(const std::vector<FoundRegistry>& registries
       out.insert(out.end(), group.begin(), group.end());
     }
   }
-  const std::vector<FoundRegistry> used = in_use(registries, {});
-  std::erase_if(out, [&](const FoundRegistry& found) {
-    return std::any_of(used.begin(), used.end(), [&](auto& u) { return u.at == found.at; });
-  });
+  const std::vector<FoundRegistry> used = in_use(registries, Users::Applied);
+  std::erase_if(out, [&](const FoundRegistry& found) { return is_one_of(used, found); });
   return out;
 }
 

@@ -55,13 +55,6 @@ namespace {
 
 constexpr auto kPoll = std::chrono::milliseconds(5);
 
-bool is_blank(const proc::Process& process, const FoundRegistry& found) {
-  Bytes header(kRegistryHeader);
-  return found.at.value == 0 ||
-         (process.memory().try_read(found.at, header) &&
-          std::all_of(header.begin(), header.end(), [](std::byte b) { return b == std::byte{0}; }));
-}
-
 // Data, or the middle of other instructions, can look like such a jump.
 bool is_of_file(const proc::Module& module, LiveAddr at, ByteView code) {
   Bytes original(code.size());
@@ -131,11 +124,9 @@ void demand_no_jump_into(const proc::Process& process, const FoundRegistry& foun
 }
 
 // A damaged registry may belong to the transaction: then half of it would be undone.
-void demand_whole(const proc::Process& process, const Group& group,
-                  const std::vector<FoundRegistry>& registries) {
+void demand_whole(const Group& group, const std::vector<FoundRegistry>& registries) {
   for (const FoundRegistry& found : registries) {
-    if (!found.registry && found.named_id == group.front().registry->patch_id &&
-        !is_blank(process, found)) {
+    if (!found.registry && found.named_id == group.front().registry->patch_id && !found.blank) {
       throw Refused({{"registry-damaged", found.named_id, found.fault}});
     }
   }
@@ -145,26 +136,35 @@ void demand_whole(const proc::Process& process, const Group& group,
 struct Undo {
   std::vector<CodeWrite> writes;
   std::vector<RegistryChange> registries;
-  std::vector<LiveRange> images;
+  std::vector<MappedImage> images;
   std::vector<LiveRange> closed;  // besides the images: islands that lead there
-  bool may_escape = false;
+  std::vector<NamedCode> bare;    // old code that is replaced again
 };
 
 void perform(const proc::Process& process, const Undo& undo, const Options& options,
              Outcome& outcome) {
   outcome.functions += undo.writes.size();
   const Undone undone{outcome.patch_id, undo.writes.size()};
-  std::vector<LiveRange> closed = undo.closed;
-  closed.insert(closed.end(), undo.images.begin(), undo.images.end());
-  Switched switched =
-      switch_over(process, {normalise(std::move(closed))}, options, outcome, [&](const auto&) {
-        change_together(process.memory(), undo.registries, undo.writes, kRevert);
-      });
+  std::vector<LiveRange> closed = undo.closed, bare;
+  for (const MappedImage& image : undo.images) {
+    closed.push_back(image.range);
+  }
+  for (const NamedCode& code : undo.bare) {
+    bare.push_back(code.range);
+  }
+  closed.insert(closed.end(), bare.begin(), bare.end());
+  ContextScan contexts(process, normalise(std::move(bare)), {});
+  const Closed nobody_in{.ranges = normalise(std::move(closed)),
+                         .names = undo.bare,
+                         .contexts = undo.bare.empty() ? nullptr : &contexts};
+  Switched switched = switch_over(process, nobody_in, options, outcome, [&](const auto&) {
+    change_together(process.memory(), undo.registries, undo.writes, kRevert);
+  });
   switch (switched) {
     case Switched::Done:
       outcome.verdict = Verdict::Recovered;
       outcome.undone.push_back(undone);
-      release_images(process, undo.images, undo.may_escape, outcome);
+      release_images(process, undo.images, outcome);
       break;
     case Switched::Busy:
       outcome.verdict = Verdict::Busy;
@@ -199,9 +199,8 @@ void undo_group(const proc::Process& process, const Group& group, const Options&
       demand_no_jump_into(process, found);
     }
     undo.registries.push_back(reverting(found.at, r.state));
-    undo.images.push_back(found.image);
+    undo.images.push_back({found.image, r.may_escape && ran});
     add_new_code_ranges(r, undo.closed);
-    undo.may_escape |= r.may_escape && ran;
   }
   perform(process, undo, options, outcome);
 }
@@ -224,7 +223,7 @@ bool undo_takeover(const proc::Process& process, const Takeover& takeover, const
       write_state(process.memory(), found.at, State::Reverted);
     }
     outcome.verdict = Verdict::Recovered;
-    release_unused(process, takeover.yielding, outcome);
+    release_images(process, images_of(takeover.yielding), outcome);
     return true;
   }
   Undo undo;
@@ -234,10 +233,10 @@ bool undo_takeover(const proc::Process& process, const Takeover& takeover, const
   }
   for (const FoundRegistry& found : takeover.successor) {
     undo.registries.push_back(reverting(found.at, found.registry->state));
-    undo.images.push_back(found.image);
     add_new_code_ranges(*found.registry, undo.closed);
-    undo.may_escape |= found.registry->may_escape;
   }
+  undo.images = images_of(takeover.successor);
+  undo.bare = code_laid_bare(records_of(takeover.yielding), records_of(takeover.successor));
   perform(process, undo, options, outcome);
   return outcome.verdict == Verdict::Recovered;
 }
@@ -247,29 +246,20 @@ void remove_image(const proc::Process& process, const FoundRegistry& found, cons
                   Outcome& outcome) {
   demand_no_jump_into(process, found);
   Undo undo;
-  undo.images = {found.image};
+  undo.images = images_of({found});
   if (found.registry) {
     undo.registries = {reverting(found.at, found.registry->state)};
-    undo.may_escape = found.registry->may_escape;
   }
   perform(process, undo, options, outcome);
 }
 
 // Reverted images stay while something may refer to them, or because the run that reverted them was
-// killed before it could look. True if they are gone now.
-bool release_reverted(const proc::Process& process, const Group& group) {
-  std::vector<LiveRange> images;
-  bool may_escape = false;
-  const std::vector<FoundRegistry> used = in_use(find_registries(process), {});
-  for (const FoundRegistry& found : group) {
-    if (found.registry->state == State::Reverted && !is_one_of(used, found)) {
-      images.push_back(found.image);
-      may_escape |= found.registry->may_escape;
-    }
-  }
-  Outcome ignored;
-  release_images(process, images, may_escape, ignored);
-  return !images.empty() && ignored.notes.empty();
+// killed before it could look. True if some are gone now.
+bool release_reverted(const proc::Process& process, Group group) {
+  std::erase_if(group, [](auto& found) { return found.registry->state != State::Reverted; });
+  Outcome kept;
+  release_images(process, images_of(group), kept);
+  return kept.notes.size() < group.size();
 }
 
 // Waits until the threads have gone home from the stacks of hooks that an interrupted run left, and
@@ -318,7 +308,10 @@ bool undo_interrupted(const proc::Process& process, const std::vector<FoundRegis
   const std::vector<Takeover> takeovers = find_takeovers(groups);
   for (const Takeover& takeover : takeovers) {
     outcome.patch_id = takeover.successor.front().registry->patch_id;
-    demand_whole(process, takeover.successor, registries);
+    demand_whole(takeover.successor, registries);
+    for (const FoundRegistry& found : takeover.yielding) {
+      demand_whole({found}, registries);
+    }
     if (!undo_takeover(process, takeover, options, outcome)) {
       return false;
     }
@@ -326,7 +319,7 @@ bool undo_interrupted(const proc::Process& process, const std::vector<FoundRegis
   for (const Group& group : groups) {
     if (is_interrupted(group) && !takes_part(takeovers, group)) {
       outcome.patch_id = group.front().registry->patch_id;
-      demand_whole(process, group, registries);
+      demand_whole(group, registries);
       undo_group(process, group, options, outcome);
       if (outcome.verdict != Verdict::Recovered) {
         return false;
@@ -336,7 +329,7 @@ bool undo_interrupted(const proc::Process& process, const std::vector<FoundRegis
   for (const FoundRegistry& found : registries) {
     if (!found.registry) {
       outcome.patch_id = found.named_id;
-      if (!is_blank(process, found)) {
+      if (!found.blank) {
         throw Refused({{"registry-damaged", found.named_id, found.fault}});
       }
       remove_image(process, found, options, outcome);
@@ -365,8 +358,16 @@ bool remove_kept(const proc::Process& process, const std::vector<Group>& groups,
         }
       }
     }
-    if (release_reverted(process, group)) {
-      outcome.verdict = Verdict::Recovered;
+  }
+  // One can be kept for its variables, which code of another one uses that is released in its turn.
+  bool again = true;
+  for (size_t rounds = groups.size(); again && rounds > 0; --rounds) {
+    again = false;
+    for (const Group& group : group_registries(find_registries(process))) {
+      if (!is_interrupted(group) && release_reverted(process, group)) {
+        again = true;
+        outcome.verdict = Verdict::Recovered;
+      }
     }
   }
   return true;
@@ -451,7 +452,7 @@ bool is_interrupted(const Group& group) {
 Standing look_at(const proc::Process& process, const FoundRegistry& found) {
   Standing out;
   if (!found.registry) {
-    out.record = is_blank(process, found) ? Standing::Record::Blank : Standing::Record::Unreadable;
+    out.record = found.blank ? Standing::Record::Blank : Standing::Record::Unreadable;
     return out;
   }
   out.record = Standing::Record::Readable;

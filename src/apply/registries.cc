@@ -50,6 +50,9 @@ void read_registry(const proc::Process& process, FoundRegistry& found, uint64_t 
     bytes.resize(process.memory().read_some(found.at, bytes));
   }
   found.registry = decode_registry(bytes, found.fault);
+  found.blank =
+      bytes.size() >= kRegistryHeader && std::all_of(bytes.begin(), bytes.begin() + kRegistryHeader,
+                                                     [](std::byte b) { return b == std::byte{0}; });
   if (found.registry && found.registry->image != found.image) {
     found.fault = fmt::format("it claims the range {:#x}-{:#x}, mapped is {:#x}-{:#x}",
                               found.registry->image.start.value, found.registry->image.end.value,
@@ -142,6 +145,7 @@ std::vector<FoundRegistry> find_registries(const proc::Process& process) {
     }
     if (room == 0) {
       found.fault = "the image has no writable mapping";
+      found.blank = true;
     } else {
       read_registry(process, found, room, budget);
     }
@@ -149,6 +153,44 @@ std::vector<FoundRegistry> find_registries(const proc::Process& process) {
     i = j;
   }
   return all;
+}
+
+std::vector<const Registry*> records_of(const std::vector<FoundRegistry>& registries) {
+  std::vector<const Registry*> out;
+  for (const FoundRegistry& found : registries) {
+    if (found.registry) {
+      out.push_back(&*found.registry);
+    }
+  }
+  return out;
+}
+
+bool is_one_of(const std::vector<FoundRegistry>& registries, const FoundRegistry& found) {
+  return std::any_of(registries.begin(), registries.end(),
+                     [&](const FoundRegistry& other) { return other.image == found.image; });
+}
+
+std::vector<FoundRegistry> in_use(const std::vector<FoundRegistry>& registries, Users users,
+                                  const std::vector<LiveRange>& going) {
+  const auto uses = [&](const FoundRegistry& user, const FoundRegistry& home) {
+    if (user.image == home.image || std::count(going.begin(), going.end(), user.image) != 0) {
+      return false;
+    }
+    if (!user.registry) {
+      return users == Users::Mapped && !user.blank;
+    }
+    const auto& variables = user.registry->variables;
+    return (users == Users::Mapped || user.registry->state != State::Reverted) &&
+           std::any_of(variables.begin(), variables.end(), [&](const RegistryVariable& variable) {
+             return home.image.contains(variable.at);
+           });
+  };
+  std::vector<FoundRegistry> out;
+  std::copy_if(registries.begin(), registries.end(), std::back_inserter(out), [&](auto& home) {
+    return std::any_of(registries.begin(), registries.end(),
+                       [&](const FoundRegistry& user) { return uses(user, home); });
+  });
+  return out;
 }
 
 std::vector<Group> group_registries(const std::vector<FoundRegistry>& all) {

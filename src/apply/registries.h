@@ -17,6 +17,7 @@ struct FoundRegistry {
   LiveRange image;                   // by maps, not by the registry
   std::optional<Registry> registry;  // nullopt: damaged
   std::string fault;                 // then: why
+  bool blank = false;                // and whether nothing was ever written there
 };
 
 // One per mapped image, by address. Never throws for what the process wrote.
@@ -26,6 +27,20 @@ std::vector<FoundRegistry> find_registries(const proc::Process& process);
 using Group = std::vector<FoundRegistry>;
 // Damaged registries are in none.
 std::vector<Group> group_registries(const std::vector<FoundRegistry>& all);
+
+// Their records; damaged ones have none.
+std::vector<const Registry*> records_of(const std::vector<FoundRegistry>& registries);
+bool is_one_of(const std::vector<FoundRegistry>& registries, const FoundRegistry& found);
+
+// Whose use of a variable counts.
+enum class Users : uint8_t {
+  Applied,  // patches that are not reverted
+  Mapped    // any image that is there: somebody may have been suspended in its code
+};
+// Of `registries`, those with a variable in their image that code of another one uses. Images in `going`
+// are no users. A registry that can't be read may use any variable, as long as it is mapped.
+std::vector<FoundRegistry> in_use(const std::vector<FoundRegistry>& registries, Users users,
+                                  const std::vector<LiveRange>& going = {});
 
 const char* state_name(State state);
 // One aligned write into the registry at `registry`.

@@ -24,17 +24,17 @@
 namespace qp::apply {
 namespace {
 
-// Reverted images that hold variables of the patch, and of no other one that is applied.
+// Images that were kept for variables of the patch.
 std::vector<FoundRegistry> homes_of_variables(const proc::Process& process, const Group& group) {
-  const std::vector<FoundRegistry> all = find_registries(process);
-  const std::vector<FoundRegistry> others = in_use(all, group);
-  std::vector<FoundRegistry> out;
-  for (const FoundRegistry& found : in_use(all, {})) {
-    if (found.registry && found.registry->state == State::Reverted &&
-        std::none_of(others.begin(), others.end(), [&](auto& o) { return o.at == found.at; })) {
-      out.push_back(found);
-    }
-  }
+  std::vector<FoundRegistry> out = find_registries(process);
+  std::erase_if(out, [&](const FoundRegistry& home) {
+    return !home.registry || home.registry->state != State::Reverted ||
+           std::none_of(group.begin(), group.end(), [&](const FoundRegistry& user) {
+             const auto& variables = user.registry->variables;
+             return std::any_of(variables.begin(), variables.end(),
+                                [&](auto& v) { return home.image.contains(v.at); });
+           });
+  });
   return out;
 }
 
@@ -79,9 +79,8 @@ void revert_in(const proc::Process& process, const std::string& patch_id, const 
   const std::vector<proc::Module> modules = process.modules();
   std::vector<CodeWrite> writes;
   std::vector<RegistryChange> registries;
-  std::vector<LiveRange> images, closed;
+  std::vector<LiveRange> closed;
   std::vector<NamedCode> names;
-  bool may_escape = false;
   for (const FoundRegistry& found : group) {
     const Registry& r = *found.registry;
     if (auto faults = find_faults(process, find_module(modules, r), r); !faults.empty()) {
@@ -91,9 +90,7 @@ void revert_in(const proc::Process& process, const std::string& patch_id, const 
       writes.push_back(std::move(write));
     }
     registries.push_back(reverting(found.at, State::Applied));
-    images.push_back(found.image);
     add_new_code_ranges(r, closed);
-    may_escape |= r.may_escape;
     add_new_code(r, names);
   }
   const std::vector<FoundRegistry> homes = homes_of_variables(process, group);
@@ -105,11 +102,7 @@ void revert_in(const proc::Process& process, const std::string& patch_id, const 
     starts.push_back(code.range.start);
   }
   using When = format::Hook::When;
-  std::vector<const Registry*> records;
-  for (const FoundRegistry& found : group) {
-    records.push_back(&*found.registry);
-  }
-  Hooks hooks(process, patch_id, records, options);
+  Hooks hooks(process, patch_id, records_of(group), options);
   Switched switched = Switched::Busy;
   try {
     hooks.prepare({When::PreRevert, When::PostRevert});
@@ -138,11 +131,8 @@ void revert_in(const proc::Process& process, const std::string& patch_id, const 
         outcome.notes.push_back(kHookStuck);
         break;
       }
-      for (const FoundRegistry& found : homes) {
-        images.push_back(found.image);
-        may_escape |= found.registry->may_escape;
-      }
-      release_images(process, images, may_escape, outcome);
+      release_images(process, images_of(group), outcome);
+      release_images(process, images_of(homes), outcome);
       break;
     case Switched::Busy:
       outcome.verdict = Verdict::Busy;

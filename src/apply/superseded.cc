@@ -13,6 +13,7 @@
 #include "apply/superseded.h"
 
 #include <algorithm>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -55,13 +56,15 @@ Superseded::Superseded(const proc::Process& process, const std::vector<proc::Mod
     if (auto faults = find_faults(process, find_module(modules, r), r); !faults.empty()) {
       report.refuse("registry-damaged", r.patch_id, faults.front());
     }
+    for (const RegistryVariable& v : r.variables) {
+      if (std::none_of(registries.begin(), registries.end(),
+                       [&](const FoundRegistry& home) { return home.image.contains(v.at); })) {
+        report.refuse("registry-damaged", r.patch_id,
+                      fmt::format("its variable {} at {:#x} is in no image", v.name, v.at.value));
+      }
+    }
     registries_.push_back(found);
   }
-}
-
-bool Superseded::has(const FoundRegistry& found) const {
-  return std::any_of(registries_.begin(), registries_.end(),
-                     [&](const FoundRegistry& other) { return other.at == found.at; });
 }
 
 std::vector<RegistryVariable> Superseded::variables(const proc::Module& module) const {
@@ -137,40 +140,22 @@ std::vector<CodeWrite> backwards(const std::vector<CodeWrite>& writes) {
   return out;
 }
 
-void release_unused(const proc::Process& process, const std::vector<FoundRegistry>& going,
-                    Outcome& outcome) {
-  const std::vector<FoundRegistry> used = in_use(find_registries(process), going);
-  std::vector<LiveRange> images;
-  bool may_escape = false;
-  for (const FoundRegistry& found : going) {
-    if (std::none_of(used.begin(), used.end(), [&](auto& u) { return u.at == found.at; })) {
-      images.push_back(found.image);
-      may_escape |= found.registry->may_escape;
-    } else {
-      outcome.notes.push_back(fmt::format(
-          "image of patch {} kept mapped ({} KiB at {:#x}): its variables are in use",
-          found.registry->patch_id, found.image.size() / 1024, found.image.start.value));
+std::vector<NamedCode> code_laid_bare(const std::vector<const Registry*>& before,
+                                      const std::vector<const Registry*>& after) {
+  std::set<LiveAddr> entries;
+  for (const Registry* registry : after) {
+    for (const RegistryDetour& d : registry->detours) {
+      entries.insert(d.entry);
     }
   }
-  if (!images.empty()) {
-    release_images(process, images, may_escape, outcome);
-  }
-}
-
-std::vector<FoundRegistry> in_use(const std::vector<FoundRegistry>& registries,
-                                  const std::vector<FoundRegistry>& going) {
-  std::vector<FoundRegistry> out;
-  for (const FoundRegistry& image : registries) {
-    const auto uses = [&](const FoundRegistry& user) {
-      if (!user.registry || user.registry->state == State::Reverted || user.at == image.at ||
-          std::any_of(going.begin(), going.end(), [&](auto& g) { return g.at == user.at; })) {
-        return false;
+  std::vector<NamedCode> out;
+  for (const Registry* registry : before) {
+    for (const RegistryDetour& d : registry->detours) {
+      for (const LiveRange range : d.old_code) {
+        if (!entries.contains(d.entry)) {
+          out.push_back({range, d.function});
+        }
       }
-      return std::any_of(user.registry->variables.begin(), user.registry->variables.end(),
-                         [&](const RegistryVariable& v) { return image.image.contains(v.at); });
-    };
-    if (std::any_of(registries.begin(), registries.end(), uses)) {
-      out.push_back(image);
     }
   }
   return out;

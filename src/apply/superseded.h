@@ -21,7 +21,7 @@ class Superseded {
              Report& report);
 
   bool empty() const { return registries_.empty(); }
-  bool has(const FoundRegistry& found) const;
+  bool has(const FoundRegistry& found) const { return is_one_of(registries_, found); }
   const std::vector<FoundRegistry>& registries() const { return registries_; }
   // What they brought for the target that is mapped there.
   std::vector<RegistryVariable> variables(const proc::Module& module) const;
@@ -45,14 +45,9 @@ std::vector<CodeWrite> exchange(const std::vector<CodeWrite>& before,
 // The way back.
 std::vector<CodeWrite> backwards(const std::vector<CodeWrite>& writes);
 
-// When nothing leads into their images any more: releases those that hold no variable that a patch
-// uses, and says why others stay.
-void release_unused(const proc::Process& process, const std::vector<FoundRegistry>& going,
-                    Outcome& outcome);
-
-// Of `registries`, those with a variable that a patch uses which is applied and is not in `going`:
-// their images stay.
-std::vector<FoundRegistry> in_use(const std::vector<FoundRegistry>& registries,
-                                  const std::vector<FoundRegistry>& going);
+// The functions that patches of `before` replace and those of `after` do not: where `after` has taken the
+// place of `before` they run as they were before either, and nobody may be inside when `before` comes back.
+std::vector<NamedCode> code_laid_bare(const std::vector<const Registry*>& before,
+                                      const std::vector<const Registry*>& after);
 
 }  // namespace qp::apply

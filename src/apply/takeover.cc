@@ -73,11 +73,6 @@ std::vector<CodeWrite> writes_in(const proc::Process& process,
 
 }  // namespace
 
-bool is_one_of(const std::vector<FoundRegistry>& registries, const FoundRegistry& found) {
-  return std::any_of(registries.begin(), registries.end(),
-                     [&](const FoundRegistry& other) { return other.at == found.at; });
-}
-
 Way way_on(bool interrupted, bool whole) {
   return whole && !interrupted ? Way::Forth : Way::Back;
 }

@@ -33,6 +33,4 @@ WayBack find_way_back(const proc::Process& process, const std::vector<proc::Modu
 enum class Way { Back, Forth };
 Way way_on(bool interrupted, bool whole);
 
-bool is_one_of(const std::vector<FoundRegistry>& registries, const FoundRegistry& found);
-
 }  // namespace qp::apply

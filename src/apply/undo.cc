@@ -44,13 +44,20 @@ bool is_written_by_another(const proc::Process& process, const Registry& registr
   return false;
 }
 
+std::vector<LiveRange> ranges_of(const std::vector<MappedImage>& images) {
+  std::vector<LiveRange> out;
+  for (const MappedImage& image : images) {
+    out.push_back(image.range);
+  }
+  return out;
+}
+
 // Second look, after the switch: are the images unreachable?
-std::string why_reachable(const proc::Process& process, const std::vector<LiveRange>& images,
-                          bool may_escape) {
-  if (may_escape) {
+std::string why_reachable(const proc::Process& process, const std::vector<MappedImage>& images) {
+  if (std::any_of(images.begin(), images.end(), [](auto& image) { return image.may_escape; })) {
     return "its code hands out addresses of its own functions or variables";
   }
-  ReachScan scan(process, images, kScanLimit);
+  ReachScan scan(process, ranges_of(images), kScanLimit);
   if (std::string obstacle = scan.obstacle(); !obstacle.empty()) {
     return obstacle;
   }
@@ -58,6 +65,29 @@ std::string why_reachable(const proc::Process& process, const std::vector<LiveRa
   std::string reach = frozen.gone() ? "" : scan.look(frozen);
   frozen.thaw();
   return reach;
+}
+
+void note_kept(LiveRange image, std::string_view why, Outcome& outcome) {
+  outcome.notes.push_back(fmt::format("image kept mapped ({} KiB at {:#x}): {}",
+                                      image.size() / 1024, image.start.value, why));
+}
+
+// Takes out those that code of others uses. One that stays is used by what uses its variables, and so
+// uses those of others itself.
+void keep_used(const std::vector<FoundRegistry>& registries, std::vector<MappedImage>& images,
+               Outcome& outcome) {
+  for (size_t before = images.size() + 1; images.size() < before;) {
+    before = images.size();
+    const std::vector<FoundRegistry> used = in_use(registries, Users::Mapped, ranges_of(images));
+    std::erase_if(images, [&](const MappedImage& image) {
+      const bool stays = std::any_of(used.begin(), used.end(),
+                                     [&](auto& home) { return home.image == image.range; });
+      if (stays) {
+        note_kept(image.range, "its variables are in use", outcome);
+      }
+      return stays;
+    });
+  }
 }
 
 }  // namespace
@@ -127,23 +157,34 @@ std::vector<CodeWrite> undo_writes(const proc::Process& process, const Registry&
   return writes;
 }
 
-void release_images(const proc::Process& process, const std::vector<LiveRange>& images,
-                    bool may_escape, Outcome& outcome) {
+std::vector<MappedImage> images_of(const std::vector<FoundRegistry>& registries) {
+  std::vector<MappedImage> out;
+  for (const FoundRegistry& found : registries) {
+    out.push_back({found.image, found.registry && found.registry->may_escape});
+  }
+  return out;
+}
+
+void release_images(const proc::Process& process, std::vector<MappedImage> images,
+                    Outcome& outcome) {
   std::string reach;
   // The old code is back already. What fails from here on keeps the images, and is no failure of
   // the revert.
   try {
-    reach = why_reachable(process, images, may_escape);
-    if (reach.empty() && !unmap_images(process, images)) {
+    keep_used(find_registries(process), images, outcome);
+    if (images.empty()) {
+      return;
+    }
+    reach = why_reachable(process, images);
+    if (reach.empty() && !unmap_images(process, ranges_of(images))) {
       reach = "no thread could be borrowed to unmap it";
     }
   } catch (const Error& e) {
     reach = e.what();
   }
-  for (const LiveRange image : images) {
+  for (const MappedImage& image : images) {
     if (!reach.empty()) {
-      outcome.notes.push_back(fmt::format("image kept mapped ({} KiB at {:#x}): {}",
-                                          image.size() / 1024, image.start.value, reach));
+      note_kept(image.range, reach, outcome);
     }
   }
 }

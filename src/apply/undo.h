@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "apply/apply.h"
-#include "apply/registry.h"
+#include "apply/registries.h"
 #include "apply/switch.h"
 #include "proc/process.h"
 
@@ -35,9 +35,16 @@ void add_new_code_ranges(const Registry& registry, std::vector<LiveRange>& out);
 // The writes that bring the old entries back, where the live bytes are the detour.
 std::vector<CodeWrite> undo_writes(const proc::Process& process, const Registry& registry);
 
-// When nothing leads into these images any more: unmaps them if nothing can reach them, else says
-// in outcome.notes why they stay. They stay together, since one may refer to the other.
-void release_images(const proc::Process& process, const std::vector<LiveRange>& images,
-                    bool may_escape, Outcome& outcome);
+struct MappedImage {
+  LiveRange range;
+  bool may_escape = true;  // Registry's
+};
+std::vector<MappedImage> images_of(const std::vector<FoundRegistry>& registries);
+
+// When nothing leads into these images any more: unmaps them if nothing can reach them and no code that
+// stays uses their variables, else says in outcome.notes why they stay. Those that are not kept for their
+// variables stay together, since one may refer to the other.
+void release_images(const proc::Process& process, std::vector<MappedImage> images,
+                    Outcome& outcome);
 
 }  // namespace qp::apply

@@ -150,5 +150,40 @@ INSTANTIATE_TEST_SUITE_P(Scenario, Takeover,
                          testing::Values(scenario(QP_LIVE_SCENARIOS, "superseded").front()),
                          instance_name);
 
+// stay() and second() are what the first patch replaces, second() what the second one does.
+class TakeoverBlocked : public LiveCase {};
+
+// Claim: when qpatch dies having given stay() its own code back, and a thread goes in, the first patch comes
+// back only when the thread is out.
+TEST_P(TakeoverBlocked, by_a_thread_in_code_that_was_laid_bare) {
+  prepare();
+  const std::string first = build_patch();
+  const std::string second =
+      build_patch(dir().path() / "only_second.patch", "second.qp", {"--supersedes", first});
+  ASSERT_FALSE(HasFailure());
+  victim().ask("enter");  // its threads leave a stack behind
+  victim().ask("leave");
+  const Snapshot before = snapshot();
+  must("apply", first);
+  {
+    FaultPoint fault("commit.detour:2", "QPATCH_FAULT_KILL");
+    EXPECT_EQ(on_victim("apply", second).exit_code, 128 + SIGKILL);
+  }
+  victim().ask("enter");
+  const CommandResult busy = on_victim("recover", "", {"--timeout", "0ms"});
+  EXPECT_EQ(busy.exit_code, 4) << busy.both();
+  EXPECT_TRUE(names(busy.both(), "stay")) << busy.both();
+  EXPECT_EQ(victim().ask("leave"), "11");
+  must("recover", "");
+  victim().ask("enter");
+  EXPECT_EQ(victim().ask("leave"), "12");
+  EXPECT_EQ(victim().ask("2"), "23");
+  expect_untouched(before, must("revert", only_listed().id).both());
+}
+
+INSTANTIATE_TEST_SUITE_P(Scenario, TakeoverBlocked,
+                         testing::ValuesIn(scenario(QP_LIVE_SCENARIOS, "superseded_blocked")),
+                         instance_name);
+
 }  // namespace
 }  // namespace qp::live

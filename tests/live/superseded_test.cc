@@ -246,6 +246,105 @@ TEST_P(SupersededThreads, kept_image_is_used_again_only_as_it_is) {
   EXPECT_EQ(ask("m"), "11");
 }
 
+class SupersededBlocked : public Superseded {
+ protected:
+  std::string build_only_second() {
+    return build("only_second.patch", "only.qp", {"--supersedes", first_});
+  }
+  void expect_busy(const std::string& patch, const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"--timeout", "0ms"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const CommandResult result = on_victim("apply", patch, arguments);
+    EXPECT_EQ(result.exit_code, 4) << result.both();
+    EXPECT_TRUE(names(result.both(), "stay")) << result.both();
+  }
+  void SetUp() override {
+    LiveCase::SetUp();
+    prepare();
+    first_ = build_patch();
+  }
+};
+
+// Claim: a patch that replaces fewer functions waits for those who are in the new code of the others, and
+// its predecessor, coming back, for those who are in their old code.
+TEST_P(SupersededBlocked, by_a_thread_in_what_only_the_first_replaces) {
+  ASSERT_FALSE(HasFailure());
+  ask("enter");  // its threads leave a stack behind
+  EXPECT_EQ(ask("leave"), "11");
+  const Snapshot before = snapshot();
+  const std::string only_second = build_only_second();
+  must("apply", first_);
+  ask("enter");
+  expect_busy(only_second, {});
+  EXPECT_EQ(ask("2"), "23");
+  EXPECT_EQ(ask("leave"), "12");
+  must("apply", only_second);
+  const std::string id = only_listed().id;
+  ask("enter");
+  expect_busy(first_, {"--replace", id});
+  EXPECT_EQ(ask("2"), "24");
+  EXPECT_EQ(ask("leave"), "11");
+  must("apply", first_, {"--replace", id});
+  ask("enter");
+  EXPECT_EQ(ask("leave"), "12");
+  expect_untouched(before, must("revert", only_listed().id).both());
+}
+
+INSTANTIATE_TEST_SUITE_P(Scenario, SupersededBlocked,
+                         testing::ValuesIn(scenario(QP_SCENARIOS, "superseded_blocked")),
+                         instance_name);
+
+class SupersededCoroutine : public Superseded {};
+
+// Claim: the image of the first patch, which holds a variable, stays as long as a coroutine has to go on
+// in code of the second one that uses it, also when both are reverted; then all of it goes.
+TEST_P(SupersededCoroutine, keeps_the_variables_that_it_uses) {
+  ASSERT_FALSE(HasFailure());
+  const Snapshot before = snapshot();
+  must("apply", first_);
+  ask("suspend");
+  EXPECT_EQ(ask("resume"), "113");
+  must("apply", second_);
+  ask("suspend");
+  const CommandResult reverted = must("revert", only_listed().id, {"--consistency", "thread"});
+  EXPECT_TRUE(names(reverted.both(), "kept")) << reverted.both();
+  on_victim("recover", "");
+  EXPECT_EQ(ask("resume"), "313");
+  must("recover", "");
+  expect_untouched(before);
+  ask("suspend");
+  EXPECT_EQ(ask("resume"), "11");
+}
+
+INSTANTIATE_TEST_SUITE_P(Scenario, SupersededCoroutine,
+                         testing::ValuesIn(scenario(QP_SCENARIOS, "superseded_coroutine")),
+                         instance_name);
+
+class SupersededShadow : public Superseded {};
+
+// Claim: what the first patch attached to an object is what the second one finds there, and back.
+TEST_P(SupersededShadow, variables_keep_their_values) {
+  ASSERT_FALSE(HasFailure());
+  must("apply", first_);
+  EXPECT_EQ(ask("1"), "101");
+  EXPECT_EQ(ask("1"), "201");
+  EXPECT_EQ(ask("2"), "102");
+  must("apply", second_);
+  EXPECT_EQ(ask("1"), "3001");
+  EXPECT_EQ(ask("2"), "2002");
+  EXPECT_EQ(ask("0"), "1000");
+  must("apply", first_, {"--replace", only_listed().id});
+  EXPECT_EQ(ask("1"), "401");
+  EXPECT_EQ(ask("0"), "200");
+  must("revert", only_listed().id);
+  EXPECT_EQ(ask("1"), "1");
+  EXPECT_EQ(victim().finish(), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Scenario, SupersededShadow,
+                         testing::ValuesIn(scenario(QP_SCENARIOS, "superseded_shadow")),
+                         instance_name);
+
 INSTANTIATE_TEST_SUITE_P(Scenario, SupersededThreads,
                          testing::ValuesIn(scenario(QP_SCENARIOS, "superseded_threads")),
                          instance_name);
