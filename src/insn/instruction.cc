@@ -29,35 +29,11 @@
 #include <cstring>
 #include <initializer_list>
 
-#include <Zydis/Zydis.h>
-
 #include "base/error.h"
+#include "insn/decoded.h"
 
 namespace qp::insn {
 namespace {
-
-struct Decoded {
-  ZydisDecodedInstruction instruction;
-  std::array<ZydisDecodedOperand, ZYDIS_MAX_OPERAND_COUNT> operands;
-};
-
-const ZydisDecoder& decoder() {
-  static const ZydisDecoder instance = [] {
-    ZydisDecoder d;
-    QP_ASSERT(ZYAN_SUCCESS(ZydisDecoderInit(&d, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64)));
-    return d;
-  }();
-  return instance;
-}
-
-bool decode_raw(ByteView code, uint64_t offset, Decoded& out) {
-  if (offset >= code.size()) {
-    return false;
-  }
-  ByteView rest = code.subspan(offset);
-  return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder(), rest.data(), rest.size(), &out.instruction,
-                                             out.operands.data()));
-}
 
 // A conditional or unconditional jump whose distance is an immediate.
 Flow flow_of(const ZydisDecodedInstruction& i, bool relative) {

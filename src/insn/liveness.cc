@@ -13,12 +13,10 @@
 
 #include "insn/liveness.h"
 
-#include <array>
 #include <vector>
 
-#include <Zydis/Zydis.h>
-
 #include "base/error.h"
+#include "insn/decoded.h"
 #include "insn/instruction.h"
 
 namespace qp::insn {
@@ -31,18 +29,11 @@ bool holds(ZydisRegister part, ZydisRegister whole) {
 }
 
 Use use_of(ByteView code, uint64_t offset, ZydisRegister whole) {
-  static const ZydisDecoder decoder = [] {
-    ZydisDecoder d;
-    QP_ASSERT(ZYAN_SUCCESS(ZydisDecoderInit(&d, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64)));
-    return d;
-  }();
-  ZydisDecodedInstruction instruction;
-  std::array<ZydisDecodedOperand, ZYDIS_MAX_OPERAND_COUNT> operands;
-  const ByteView rest = code.subspan(offset);
-  if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, rest.data(), rest.size(), &instruction,
-                                           operands.data()))) {
+  Decoded decoded;
+  if (!decode_raw(code, offset, decoded)) {
     return Use::Read;
   }
+  const ZydisDecodedInstruction& instruction = decoded.instruction;
   if (instruction.mnemonic == ZYDIS_MNEMONIC_SYSCALL ||
       instruction.mnemonic == ZYDIS_MNEMONIC_SYSENTER ||
       instruction.mnemonic == ZYDIS_MNEMONIC_INT) {
@@ -50,7 +41,7 @@ Use use_of(ByteView code, uint64_t offset, ZydisRegister whole) {
   }
   Use use = Use::None;
   for (size_t n = 0; n < instruction.operand_count; ++n) {
-    const ZydisDecodedOperand& op = operands[n];
+    const ZydisDecodedOperand& op = decoded.operands[n];
     if (op.type == ZYDIS_OPERAND_TYPE_MEMORY &&
         (holds(op.mem.base, whole) || holds(op.mem.index, whole))) {
       return Use::Read;

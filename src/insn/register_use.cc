@@ -5,11 +5,7 @@
 
 #include "insn/register_use.h"
 
-#include <array>
-
-#include <Zydis/Zydis.h>
-
-#include "base/error.h"
+#include "insn/decoded.h"
 
 namespace qp::insn {
 namespace {
@@ -35,18 +31,11 @@ bool is_load(ZydisMnemonic mnemonic) {
 }  // namespace
 
 std::optional<RegisterUse> find_register_use(ByteView code, uint64_t offset) {
-  static const ZydisDecoder decoder = [] {
-    ZydisDecoder d;
-    QP_ASSERT(ZYAN_SUCCESS(ZydisDecoderInit(&d, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64)));
-    return d;
-  }();
-  ZydisDecodedInstruction instruction;
-  std::array<ZydisDecodedOperand, ZYDIS_MAX_OPERAND_COUNT> operands{};
-  if (offset >= code.size() ||
-      !ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code.data() + offset, code.size() - offset,
-                                           &instruction, operands.data()))) {
+  Decoded decoded;
+  if (!decode_raw(code, offset, decoded)) {
     return std::nullopt;
   }
+  const auto& [instruction, operands] = decoded;
   RegisterUse out;
   const auto reads = [&](ZydisRegister reg) {
     if (const auto number = number_of(reg)) {

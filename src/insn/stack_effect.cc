@@ -10,9 +10,7 @@
 
 #include <array>
 
-#include <Zydis/Zydis.h>
-
-#include "base/error.h"
+#include "insn/decoded.h"
 
 namespace qp::insn {
 namespace {
@@ -187,19 +185,11 @@ class Reading {
 }  // namespace
 
 std::optional<StackEffect> stack_effect(ByteView code, uint64_t offset) {
-  static const ZydisDecoder decoder = [] {
-    ZydisDecoder d;
-    QP_ASSERT(ZYAN_SUCCESS(ZydisDecoderInit(&d, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64)));
-    return d;
-  }();
-  ZydisDecodedInstruction instruction;
-  std::array<ZydisDecodedOperand, ZYDIS_MAX_OPERAND_COUNT> operands{};
-  if (offset >= code.size() ||
-      !ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code.data() + offset, code.size() - offset,
-                                           &instruction, operands.data()))) {
+  Decoded decoded;
+  if (!decode_raw(code, offset, decoded)) {
     return std::nullopt;
   }
-  return Reading(instruction, operands.data()).read();
+  return Reading(decoded.instruction, decoded.operands.data()).read();
 }
 
 }  // namespace qp::insn
