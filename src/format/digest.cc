@@ -50,7 +50,8 @@ void check_digest(const elf::File& file) {
                    "it has no digest: it is damaged, no patch, or made by an older qpatch; get it "
                    "anew from where it was built, or build it anew");
   }
-  if (as_text(file.content(*section)) != digest_of(copy(file.bytes()), section->offset)) {
+  const std::string_view told = as_text(file.content(*section));  // throws if it is not all there
+  if (told != digest_of(copy(file.bytes()), section->offset)) {
     throw bad_file(file.name(),
                    "its content is not what its digest (.qpatch.digest) says: it was damaged after "
                    "it was built; get it anew from where it was built");

@@ -72,6 +72,24 @@ TEST(Digest, SaysWhatToDo) {
   EXPECT_NE(error.find("get it anew"), std::string::npos) << error;
 }
 
+// Claim: a digest that would be behind the end of the file is an error like any other.
+TEST(Digest, OutsideOfTheFile) {
+  constexpr uint64_t kHeaders = 0x28, kHeader = 64,
+                     kOffset = 0x18;  // e_shoff, Elf64_Shdr, sh_offset
+  Bytes bytes = write_patch_file(file_with(1));
+  const elf::File file = elf::File::parse(copy(bytes), "sample");
+  const uint64_t offset = file.find_section(".qpatch.digest")->offset.value;
+  bool found = false;
+  for (uint64_t at = load<uint64_t>(bytes, kHeaders); at + kHeader <= bytes.size(); at += kHeader) {
+    if (load<uint64_t>(bytes, at + kOffset) == offset) {
+      store(bytes, at + kOffset, uint64_t{1} << 40);
+      found = true;
+    }
+  }
+  EXPECT_TRUE(found);
+  EXPECT_TRUE(error_of(bytes).starts_with("bad-file: ")) << error_of(bytes);
+}
+
 // Claim: a file without a digest is no patch to apply.
 TEST(Digest, IsDemanded) {
   EXPECT_TRUE(error_of(write_patch(sample_patch())).starts_with("bad-file: "));
