@@ -79,6 +79,30 @@ class Code {
   std::set<uint64_t> targets_;  // of direct jumps
 };
 
+// Prefixes that make another address of an operand: a segment's base, or 32 bits of it.
+bool has_other_address(const elf::Atom& atom, const Place& place) {
+  for (uint64_t at = place.start; at < place.end(); ++at) {
+    switch (static_cast<uint8_t>(atom.bytes[at])) {
+      case 0x64:  // fs
+      case 0x65:  // gs
+      case 0x67:  // address size
+        return true;
+      case 0x26:
+      case 0x2e:
+      case 0x36:
+      case 0x3e:
+      case 0x66:
+      case 0xf0:
+      case 0xf2:
+      case 0xf3:
+        break;  // the other legacy prefixes
+      default:
+        return false;
+    }
+  }
+  return false;
+}
+
 class FarPatch {
  public:
   FarPatch(const format::Patch& patch, Report& report)
@@ -141,7 +165,9 @@ class FarPatch {
       const bool operand = place != nullptr && place->instruction.rip_relative &&
                            place->instruction.displacement.size == kField &&
                            place->start + place->instruction.displacement.offset == ref.at;
-      if (branch) {
+      if (place != nullptr && has_other_address(atom, *place)) {
+        refuse(id, ref, "its address has a segment or 32 bits");
+      } else if (branch) {
         const elf::AtomSymbolId word = word_for(*referent, ref.addend + kField);
         lead(id, i, {ref.at, RelocType::PC32, jump_thunk(word), -int64_t{kField}});
       } else if (!operand || !convert_operand(id, i, *place, *code, *referent)) {

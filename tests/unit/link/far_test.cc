@@ -200,6 +200,11 @@ TEST(Far, RefusesWhatCantBeChanged) {
   // je over the lock prefix of the instruction behind it
   One lock(bytes_of({0x74, 0x01, 0xf0, 0x48, 0xff, 0x05, 0, 0, 0, 0}), 6);
   EXPECT_THAT(lock.refusals(), ElementsAre("no-room"));
+  // addl $1 to a variable, by an address of 32 bits; by one in a segment, behind a lock prefix
+  One narrow(bytes_of({0x67, 0x83, 0x05, 0, 0, 0, 0, 1}), 3);
+  EXPECT_THAT(narrow.refusals(), ElementsAre("no-room"));
+  One segment(bytes_of({0xf0, 0x64, 0x83, 0x05, 0, 0, 0, 0, 1}), 4);
+  EXPECT_THAT(segment.refusals(), ElementsAre("no-room"));
   PatchBuilder b;
   const auto table = b.data("table", Bytes(4), elf::Storage::ReadOnly);
   b.ref(table, 0, RelocType::PC32, b.bound("variable", 0x3000));
