@@ -118,7 +118,7 @@ bool restart_unless_signalled(pid_t pid, pid_t tid, GeneralRegisters registers, 
   if (signal_waits(pid, tid, delivering)) {
     return false;
   }
-  keep_time(tid, registers);
+  keep_time(pid, tid, registers);
   registers.rax = registers.orig_rax;
   registers.rip -= 2;  // 0f 05  syscall
   registers.orig_rax = ~uint64_t{0};

@@ -14,6 +14,9 @@
 // the code behind the `syscall` never does (insn/liveness.h): the functions of libc, and what
 // compilers make of one in the middle of others, in general do not.
 //
+// A seccomp filter sees all six arguments of a call, and may want that one to be a small number. A thread
+// that has one gets no note.
+//
 // Rounding is such that no wait ends early: the time of the note up, what has passed since down.
 //
 // Not for the other calls that start again in full: their timeout is behind a pointer or in a socket,
@@ -33,7 +36,9 @@
 #include <string>
 
 #include "base/bytes.h"
+#include "base/error.h"
 #include "insn/liveness.h"
+#include "proc/procfs.h"
 
 namespace qp::proc {
 namespace {
@@ -72,6 +77,15 @@ bool is_free(pid_t tid, LiveAddr pc) {
     known = {code, size, at, insn::is_never_read(ByteView(code).first(size), at, kR10)};
   }
   return known.free;
+}
+
+bool is_filtered(pid_t pid, pid_t tid) {
+  try {
+    const auto status = read_task_status(pid, tid);
+    return !status || status->seccomp != 0;
+  } catch (const Error&) {
+    return true;
+  }
 }
 
 // How far our clock is ahead of the host's (time_namespaces(7)): two runs of qpatch may be in
@@ -118,11 +132,11 @@ uint64_t left_of_wait(uint64_t timeout, std::chrono::nanoseconds now) {
   return kMagic << kMagicShift | rounded_up << kTimeShift | static_cast<uint64_t>(left);
 }
 
-void keep_time(pid_t tid, GeneralRegisters& registers) {
+void keep_time(pid_t pid, pid_t tid, GeneralRegisters& registers) {
   const auto number = static_cast<long>(registers.orig_rax);
   if ((number != SYS_epoll_wait && number != SYS_epoll_pwait) ||
       static_cast<int32_t>(registers.r10) <= 0 || !clock_offset() ||
-      !is_free(tid, LiveAddr(registers.rip))) {
+      !is_free(tid, LiveAddr(registers.rip)) || is_filtered(pid, tid)) {
     return;
   }
   timespec time{};

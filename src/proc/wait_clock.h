@@ -7,11 +7,11 @@
 
 namespace qp::proc {
 
-// Of a thread `tid` whose epoll_wait or epoll_pwait was interrupted and is about to start again
+// Of a thread `tid` of `pid` whose epoll_wait or epoll_pwait was interrupted and is about to start again
 // (registers.rip is behind its `syscall`): its timeout becomes what is left of it, as far as that is
 // known, and will be known from now on. The registers of other calls, and those in which the program
-// could see the change, stay as they are. Never throws.
-void keep_time(pid_t tid, GeneralRegisters& registers);
+// or a seccomp filter could see the change, stay as they are. Never throws.
+void keep_time(pid_t pid, pid_t tid, GeneralRegisters& registers);
 
 // What becomes of the register that holds a timeout in milliseconds, in its lower half, at `now`: what is
 // left of it, with a note for the next time.

@@ -2,7 +2,10 @@
 
 #include "proc/wait_clock.h"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -88,6 +91,41 @@ TEST(WaitClock, SeesNoNote) {
   until([&] { return looked->result >= 0; }, "the wait ends");
   EXPECT_EQ(looked->r10, kTimeout);
   EXPECT_EQ(looked->result, 0);
+  victim.expect_untouched();
+}
+
+// Allows an epoll_wait only with a timeout of 32 bits, as the kernel takes it.
+void filter_timeouts() {
+  const sock_filter code[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_epoll_wait, 0, 3),
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[3]) + 4),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 1, 0),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  sock_fprog program{sizeof code / sizeof code[0], const_cast<sock_filter*>(code)};
+  ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
+}
+
+// Claim: neither does a seccomp filter see a note.
+TEST(WaitClock, FilterSeesNoNote) {
+  Shared<std::atomic<int>> result;
+  *result = -1;
+  Victim victim([&](const auto& ready) {
+    const int epoll = ::epoll_create1(0);
+    epoll_event event;
+    filter_timeouts();
+    ready();
+    *result = ::epoll_wait(epoll, &event, 1, kTimeout);
+    test::sleep_for_ever();
+  });
+  until([&] { return sleeps(victim.pid(), victim.pid(), SYS_epoll_wait); }, "it waits");
+  const Process process = Process::open(victim.pid());
+  Frozen::freeze(process).thaw();
+  until([&] { return *result >= 0 || !process.alive(); }, "the wait ends");
+  EXPECT_EQ(*result, 0);
   victim.expect_untouched();
 }
 
