@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <array>
-#include <deque>
 #include <map>
 #include <optional>
 #include <set>
@@ -18,6 +17,7 @@
 #include "apply/recover.h"
 #include "apply/switch.h"
 #include "apply/takeover.h"
+#include "explorer.h"
 
 namespace qp::apply {
 namespace {
@@ -168,20 +168,7 @@ std::vector<World> successors(const World& w) {
 }
 
 const std::map<World, std::vector<World>>& worlds() {
-  static const std::map<World, std::vector<World>> all = [] {
-    std::map<World, std::vector<World>> found;
-    std::deque<World> open = {World{}};
-    while (!open.empty()) {
-      const World w = open.front();
-      open.pop_front();
-      if (found.count(w) == 0) {
-        for (const World& next : found[w] = successors(w)) {
-          open.push_back(next);
-        }
-      }
-    }
-    return found;
-  }();
+  static const std::map<World, std::vector<World>> all = explore(World{}, successors);
   return all;
 }
 
