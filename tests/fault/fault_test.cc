@@ -130,15 +130,15 @@ TEST_P(Fault, death_at_any_step_is_recovered_from) {
 // nothing to recover, and the next revert works.
 TEST_P(Fault, death_before_the_first_write_of_a_revert_leaves_the_patch) {
   ASSERT_FALSE(HasFailure());
+  if (takes("hook.entered")) {
+    GTEST_SKIP() << "its pre-revert hook has run then, and leaves a stack";
+  }
   const Snapshot before = snapshot();
   must("apply", patch_);
   const Snapshot patched = snapshot();
   const std::string id = only_listed().id;
   for (std::string_view point : {"switch.looked", "switch.frozen"}) {
     SCOPED_TRACE(point);
-    if (takes("hook.entered")) {
-      continue;  // its pre-revert hook has run, and leaves a stack
-    }
     killed_at(point, "revert", id);
     expect_new("after the death of qpatch");
     EXPECT_EQ(left_behind(patched, snapshot()), "");
