@@ -138,8 +138,8 @@ void write_file(const std::filesystem::path& path, ByteView content, int mode) {
 
 TempDir::TempDir(std::string_view prefix) {
   const char* root = std::getenv("TMPDIR");
-  std::string pattern =
-      fmt::format("{}/{}XXXXXX", root != nullptr && root[0] == '/' ? root : "/tmp", prefix);
+  std::string pattern = fmt::format("{}/{}{}", root != nullptr && root[0] == '/' ? root : "/tmp",
+                                    prefix, std::string(6, 'X'));  // mkdtemp(3) wants six
   if (::mkdtemp(pattern.data()) == nullptr) {
     throw system_error("can't make a temporary directory", pattern, errno);
   }
