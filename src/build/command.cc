@@ -343,7 +343,7 @@ std::vector<std::string> object_command(const Replay& replay, const View& view,
     out.push_back("-g");
   }
   if (is_cxx(replay.source)) {
-    out.push_back(is_clang(replay) ? "-fstandalone-debug" : "-femit-class-debug-always");
+    out.emplace_back(is_clang(replay) ? "-fstandalone-debug" : "-femit-class-debug-always");
   }
   out.insert(out.end(), {"-c", "-o", object.string()});
   return out;
