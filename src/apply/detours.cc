@@ -46,6 +46,23 @@ bool jumps_to(LinkRange detour, const match::Target& target, const std::vector<L
   return false;
 }
 
+// Whether somebody may return to what is behind the code: its last instruction is a call, of a function
+// that does not return. (ld.so has a pointer to the end of all code, and debuggers have others.)
+bool returns_to_end(const match::Target& target, LinkRange code) {
+  const Bytes bytes = read_code(target, code.start, code.size());
+  for (uint64_t at = 0; at < bytes.size();) {
+    const auto found = insn::decode(bytes, at);
+    if (!found) {
+      break;
+    }
+    at += found->length;
+    if (at == bytes.size()) {
+      return found->is_call;
+    }
+  }
+  return true;
+}
+
 // Whether a call at the entry of the function returns into the middle of the jump. On the stack of a
 // thread that is seen while everything stands still; a context that is suspended in that call may
 // have come after the look at the memory, and would run into the rest of the jump.
@@ -89,7 +106,7 @@ void close_old_code(const match::Target& target, const format::Replaced& f,
   for (LinkRange r : f.ranges) {
     old_code.push_back({module.bias(r.start), module.bias(r.end)});
     plan.starts.push_back(module.bias(r.start));
-    if (target.symbols.next_start_after(r.start, r.size()) == r.end) {
+    if (target.symbols.next_start_after(r.start, r.size()) == r.end || !returns_to_end(target, r)) {
       plan.starts.push_back(module.bias(r.end));
     }
   }
