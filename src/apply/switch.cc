@@ -198,6 +198,19 @@ Switched switch_over(const proc::Process& process, const Closed& closed, const O
   }
 }
 
+bool is_cut(LiveAddr at, ByteView have, ByteView before, ByteView after) {
+  const uint64_t first = kPageSize - at.value % kPageSize;
+  if (have.size() != before.size() || have.size() != after.size() || first >= have.size()) {
+    return false;
+  }
+  const auto is = [&](ByteView front, ByteView back) {
+    return std::equal(have.begin(), have.begin() + static_cast<ptrdiff_t>(first), front.begin()) &&
+           std::equal(have.begin() + static_cast<ptrdiff_t>(first), have.end(),
+                      back.begin() + static_cast<ptrdiff_t>(first));
+  };
+  return is(before, after) || is(after, before);
+}
+
 RegistryChange committing(LiveAddr at) {
   return {at, State::Staged, State::Committing, State::Applied};
 }

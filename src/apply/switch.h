@@ -35,6 +35,10 @@ struct CodeWrite {
   Bytes expected, wanted;
 };
 
+// Whether the death of who wrote cut a write in two: one side of the end of a page is `after`, the other
+// `before`. `have` is what is at `at`; all three have one size.
+bool is_cut(LiveAddr at, ByteView have, ByteView before, ByteView after);
+
 // What becomes of a registry: the state that it is in, and those before and behind the writes to code.
 struct RegistryChange {
   LiveAddr at;

@@ -107,18 +107,24 @@ WayBack find_way_back(const proc::Process& process, const std::vector<proc::Modu
       backwards(exchange(writes_in(process, modules, takeover.yielding),
                          writes_in(process, modules, takeover.successor)));
   WayBack out;
+  size_t whole = 0;
   for (const CodeWrite& write : all) {
     Bytes have(write.expected.size());
     have.resize(process.memory().read_some(write.at, have));
     if (have == write.expected) {
       out.writes.push_back(write);
-    } else if (have != write.wanted) {
+      ++whole;
+    } else if (have == write.wanted) {
+      continue;
+    } else if (is_cut(write.at, have, write.expected, write.wanted)) {
+      out.writes.push_back({write.function, write.at, have, write.wanted});
+    } else {
       throw Refused({{"registry-damaged", takeover.successor.front().registry->patch_id,
                       fmt::format("{} at {:#x} holds {}, which is neither patch's", write.function,
                                   write.at.value, hex(have))}});
     }
   }
-  out.whole = out.writes.size() == all.size();
+  out.whole = whole == all.size();
   return out;
 }
 

@@ -125,7 +125,8 @@ std::vector<std::string> find_faults(const proc::Process& process, const proc::M
       } else if (Bytes have = read_live(process, w.at, w.jump.size());
                  have != w.jump && expected != Expected::Anything &&
                  !(expected == Expected::HalfDone &&
-                   (have == w.saved || is_written_by_another(process, r, w.at, have)))) {
+                   (have == w.saved || is_cut(w.at, have, w.saved, w.jump) ||
+                    is_written_by_another(process, r, w.at, have)))) {
         faults.push_back(fmt::format("{} at {:#x} holds {}, not the detour {}", d.function,
                                      w.at.value, hex(have), hex(w.jump)));
       }
@@ -147,8 +148,9 @@ std::vector<CodeWrite> undo_writes(const proc::Process& process, const Registry&
   std::vector<CodeWrite> writes;
   for (const RegistryDetour& d : registry.detours) {
     for (const RegistryDetour::Written& w : d.written()) {
-      if (read_live(process, w.at, w.jump.size()) == w.jump) {
-        writes.push_back({d.function, w.at, w.jump, w.saved});
+      Bytes have = read_live(process, w.at, w.jump.size());
+      if (have == w.jump || (have != w.saved && is_cut(w.at, have, w.saved, w.jump))) {
+        writes.push_back({d.function, w.at, std::move(have), w.saved});
       }
     }
   }

@@ -18,7 +18,7 @@ const proc::Module* find_module(const std::vector<proc::Module>& modules, const 
 // Of the detours of a patch.
 enum class Expected : uint8_t {
   Complete,
-  HalfDone,  // some may not be there: the saved bytes are, or what a patch that is applied wrote
+  HalfDone,  // some may not be there, or cut: the saved bytes are, or what a patch that is applied wrote
   Anything,  // what is there is looked at elsewhere
 };
 
@@ -32,7 +32,7 @@ std::vector<std::string> find_faults(const proc::Process& process, const proc::M
 // Where nobody may be when the detours go: the image, and the islands that lead to it.
 void add_new_code_ranges(const Registry& registry, std::vector<LiveRange>& out);
 
-// The writes that bring the old entries back, where the live bytes are the detour.
+// The writes that bring the old entries back, where the live bytes are the detour, or a part of it.
 std::vector<CodeWrite> undo_writes(const proc::Process& process, const Registry& registry);
 
 struct MappedImage {

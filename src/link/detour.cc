@@ -22,6 +22,10 @@
 //     island:   ff 25 00 00 00 00    jmp *0(%rip)
 //               xx xx xx xx xx xx xx xx
 //
+// A write to one page is there or not; one that goes on to the next page can be cut in two by the death of
+// who writes it, and then the program runs into half a jump. So where the five bytes would lie on two pages
+// and two of them on the first, an island serves as well, and no island lies on two pages.
+//
 // Which bytes are padding is shown by match/padding.h. The island is written first and taken back
 // last, so that the jump leads to the long one at every moment, and a thread may stand on it: it counts
 // as a part of the image (apply/plan.h, registry.h).
@@ -68,13 +72,18 @@ uint64_t jump_offset(ByteView code, uint64_t size) {
   return first && first->is_endbr64 ? kEndbrSize : 0;
 }
 
+bool is_on_two_pages(LinkAddr at, uint64_t size) {
+  return at.value / kPageSize != (at.value + size - 1) / kPageSize;
+}
+
 // Places in `spare` for an island of `size` bytes, from front to back.
 std::vector<LinkAddr> free_places(const Spare& spare, uint64_t size,
                                   const std::vector<LinkRange>& taken) {
   std::vector<LinkAddr> out;
   for (uint64_t at = 0; at + size <= spare.bytes.size(); ++at) {
     const LinkRange place{spare.at + at, spare.at + at + size};
-    if (std::none_of(taken.begin(), taken.end(),
+    if (!is_on_two_pages(place.start, size) &&
+        std::none_of(taken.begin(), taken.end(),
                      [&](const LinkRange& other) { return place.overlaps(other); })) {
       out.push_back(place.start);
     }
@@ -218,6 +227,10 @@ class Planner {
       for (size_t i = 0; i < plans_.size(); ++i) {
         if (!plans_[i] && is_short == is_refused_as(i, "function-short")) {
           keep(i, leap(i, is_short));
+        } else if (is_short && plans_[i] && can_be_cut(*plans_[i])) {
+          if (auto whole = leap(i, is_short)) {
+            keep(i, std::move(whole));
+          }
         }
       }
     }
@@ -239,6 +252,10 @@ class Planner {
   LinkAddr to(size_t i) const { return image_.new_functions[i].range.start; }
   bool is_refused_as(size_t i, std::string_view id) const {
     return findings_[i].refusals().front().id == id;
+  }
+  // And would not be, if it were a short jump.
+  static bool can_be_cut(const Detour& detour) {
+    return is_on_two_pages(detour.at, kJumpSize) && !is_on_two_pages(detour.at, kShortJumpSize);
   }
   bool is_far(size_t i) const { return !in_reach(patch_.replaced[i].entry, to(i)); }
 

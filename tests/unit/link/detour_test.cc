@@ -164,6 +164,50 @@ TEST(ShortDetour, NoRoomForTwoBytes) {
   EXPECT_FALSE(plan_leap("f", kEntry, 3, crowded(), kNew, kEntry + 1, {true}, near, {}));
 }
 
+// One function of 16 bytes at `entry`, and padding behind it.
+std::vector<Detour> plan_at(LinkAddr entry, uint64_t padding) {
+  format::Patch patch;
+  Image image;
+  patch.replaced.push_back({.name = "f", .entry = entry, .ranges = {{entry, entry + 16}}});
+  image.new_functions.push_back({"f", {kNew, kNew + 16}, 0});
+  const TargetText target{
+      [](LinkAddr, size_t size) { return Bytes(size, std::byte{0x55}); },
+      [&](LinkAddr at, uint64_t size) { return at + size + padding; },
+      [&](LinkRange, uint64_t size) {
+        return padding < size ? std::vector<Spare>()
+                              : std::vector<Spare>{{entry + 16, Bytes(padding, std::byte{0xcc})}};
+      },
+      {}};
+  Report report;
+  std::vector<Detour> out = plan_detours(patch, image, target, {}, report);
+  EXPECT_TRUE(report.clean());
+  return out;
+}
+
+// Claim: a jump of five bytes that would lie on two pages is a short one, if two bytes are on the first
+// page and there is room for an island; otherwise it stays what it is.
+TEST(ShortDetour, AtTheEndOfAPage) {
+  for (const uint64_t on_first : {2, 3, 4}) {
+    const std::vector<Detour> all = plan_at(LinkAddr(0x2000 - on_first), 16);
+    ASSERT_EQ(all.size(), 1U);
+    EXPECT_TRUE(all.front().island) << on_first;
+    EXPECT_EQ(all.front().jump.size(), 2U);
+  }
+  for (const uint64_t on_first : {1, 5}) {
+    EXPECT_FALSE(plan_at(LinkAddr(0x2000 - on_first), 16).front().island) << on_first;
+  }
+  EXPECT_FALSE(plan_at(LinkAddr(0x2000 - 2), 0).front().island);
+}
+
+// Claim: no island lies on two pages.
+TEST(ShortDetour, IslandIsOnOnePage) {
+  const std::vector<Spare> spare = {{LinkAddr(0x2000 - 4), Bytes(12, std::byte{0x90})}};
+  const auto d =
+      plan_leap("f", LinkAddr(0x1fc0), 3, crowded(), kNew, LinkAddr(0x1fc3), {true}, spare, {});
+  ASSERT_TRUE(d && d->island);
+  EXPECT_EQ(d->island->at, LinkAddr(0x2000));
+}
+
 // Claim: of several functions, those with room of their own come first; then each gets its own
 // island, and the one that gets none is refused as too short.
 TEST(ShortDetour, SeveralFunctions) {
