@@ -36,6 +36,7 @@
 #include "build/runtime.h"
 #include "build/variables.h"
 #include "link/image.h"
+#include "match/candidates.h"
 #include "match/way_of_target.h"
 
 namespace qp::build {
@@ -295,6 +296,8 @@ class Assembler {
     } else if (candidates.size() == 1) {
       binding.kind = BindingKind::Address;
       binding.address = candidates[0]->address;
+    } else if (match::is_nothing(symbol, symbols_)) {
+      binding.kind = BindingKind::Address;
     } else if (symbols_.is_static() && symbol.bind != elf::SymbolBind::Weak &&
                symbol.name != "__tls_get_addr") {  // link rewrites the calls of it
       report_.refuse("symbol-missing", symbol.name,

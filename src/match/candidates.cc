@@ -192,6 +192,11 @@ Binding bind_external(const AtomSymbol& symbol, const Target& target, Report& re
     return binding_at(*entries.front(), symbol, target, report);
   }
   Binding binding;
+  if (is_nothing(symbol, target.symbols)) {
+    binding.kind = BindingKind::Address;
+    binding.evidence = Evidence::SymbolTable;
+    return binding;
+  }
   binding.kind = BindingKind::Import;
   binding.version = symbol.version;
   if (const ImportEntry* import = target.symbols.import_named(symbol.name)) {
@@ -215,6 +220,11 @@ Binding bind_external(const AtomSymbol& symbol, const Target& target, Report& re
 }
 
 }  // namespace
+
+bool is_nothing(const AtomSymbol& symbol, const SymbolMap& map) {
+  return map.is_static() && map.is_fixed() && symbol.bind == elf::SymbolBind::Weak &&
+         map.named(symbol.name).empty();
+}
 
 Binding bind_by_name(const AtomSymbol& symbol, const Target& target, std::optional<uint32_t> scope,
                      Report& report) {

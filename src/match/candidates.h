@@ -36,4 +36,8 @@ std::string list_of(const std::vector<LinkAddr>& addresses, const SymbolMap& map
 elf::Binding bind_by_name(const elf::AtomSymbol& symbol, const Target& target,
                           std::optional<uint32_t> scope, Report& report);
 
+// Whether an undefined symbol is a weak one of a static program that is linked at its address, where its
+// linker has put, or would put, zero.
+bool is_nothing(const elf::AtomSymbol& symbol, const SymbolMap& map);
+
 }  // namespace qp::match

@@ -167,6 +167,9 @@ void SymbolMap::read_stubs(const elf::File& file) {
     for (uint64_t at = 0; at < code.size(); at += 8) {  // entries have 8 or 16 bytes
       const std::optional<LinkAddr> slot = find_stub_slot(code, at, section.address);
       const ImportEntry* import = slot ? import_by_slot(*slot) : nullptr;
+      if (slot && import == nullptr && is_static_) {
+        dead_stubs_.push_back(section.address + at);
+      }
       if (import == nullptr) {
         continue;
       }
@@ -177,6 +180,10 @@ void SymbolMap::read_stubs(const elf::File& file) {
       }
     }
   }
+}
+
+bool SymbolMap::is_dead_stub(LinkAddr address) const {
+  return std::find(dead_stubs_.begin(), dead_stubs_.end(), address) != dead_stubs_.end();
 }
 
 const ImportEntry* SymbolMap::import_named(std::string_view name) const {

@@ -49,6 +49,14 @@ bool is_undefined_weak(const AtomSymbol& symbol) {
   return !symbol.atom && symbol.bind == SymbolBind::Weak;
 }
 
+// What the linker has resolved to nothing. Where all addresses are fixed it would put that zero into new
+// code as well; elsewhere code reads it from a slot, and the process may still offer the symbol.
+Binding nothing(bool fixed) {
+  Binding binding = bound_to(LinkAddr(0));
+  binding.kind = fixed ? BindingKind::Address : BindingKind::Import;
+  return binding;
+}
+
 }  // namespace
 
 AtomId Comparison::root_of(AtomId function) const {
@@ -103,6 +111,9 @@ bool Comparison::refer_to(AtomSymbolId id, int64_t delta, LinkAddr there) {
                     ", which the symbol map does not confirm");
       }
     }
+  }
+  if (delta == 0 && is_undefined_weak(symbol) && target_->symbols.is_dead_stub(address)) {
+    return solve(id, nothing(target_->symbols.is_fixed()));
   }
   if (delta == 0 && !symbol.anonymous && !is_named(symbol, address)) {
     if (const ImportEntry* import = target_->symbols.import_by_stub(address)) {
@@ -237,11 +248,7 @@ bool Comparison::check_name(const AtomSymbol& symbol, LinkAddr address) {
 bool Comparison::solve_address(AtomSymbolId id, LinkAddr address) {
   const AtomSymbol& symbol = graph_->symbols[id];
   if (is_undefined_weak(symbol) && address.value == 0) {
-    // Statically resolved to nothing. The process may still offer the symbol to new code.
-    Binding binding;
-    binding.kind = BindingKind::Import;
-    binding.evidence = Evidence::Proof;
-    return solve(id, std::move(binding));
+    return solve(id, nothing(target_->symbols.is_fixed()));
   }
   if (!check_name(symbol, address)) {
     return false;

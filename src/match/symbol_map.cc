@@ -48,6 +48,7 @@ SymbolMap SymbolMap::from_file(const elf::File& target, const NameSources& names
   SymbolMap map;
   map.is_static_ = target.is_static();
   map.is_library_ = target.is_library();
+  map.is_fixed_ = target.type() == elf::FileType::Executable;
   const bool lost = target.symbols().empty() && names.debug;
   const elf::File& named = lost ? *names.debug : target;
   map.has_symtab_ = !named.symbols().empty();

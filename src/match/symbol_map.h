@@ -81,6 +81,10 @@ class SymbolMap {
   bool has_symtab() const { return has_symtab_; }
   bool is_static() const { return is_static_; }  // nothing can be imported
   bool is_library() const { return is_library_; }
+  bool is_fixed() const { return is_fixed_; }  // linked at the address where it runs
+  // Whether a call of that address is one of a function that nobody defines, in a static program: a stub
+  // whose slot no relocation fills.
+  bool is_dead_stub(LinkAddr address) const;
   // Of a library: the preemptible definition of that name at that address (TLS: offset in the
   // block). Nullptr: there is none, so that the library's code uses its own.
   const Export* preemptible(std::string_view name, LinkAddr address, bool tls = false) const;
@@ -155,8 +159,9 @@ class SymbolMap {
   };
   std::vector<Region> regions_;  // PT_LOAD
   std::vector<LinkRange> relro_, code_tails_;
+  std::vector<LinkAddr> dead_stubs_;
   std::vector<Export> exports_;  // of a library, by name
-  bool has_symtab_ = false, is_static_ = false, is_library_ = false;
+  bool has_symtab_ = false, is_static_ = false, is_library_ = false, is_fixed_ = false;
 };
 
 }  // namespace qp::match

@@ -21,8 +21,8 @@ namespace fs = std::filesystem;
 enum Lack : unsigned {
   kNowhere = 0,
   kStatic = 1,  // only what is in the program already
-  kWeak = 2,    // the linker has made a number of what nobody defines (docs/limits.md)
-  kClang = 4    // no room for new thread-local variables
+  kClang = 2,   // no room for new thread-local variables
+  kWeak = 4     // who defines what nobody had asked for is the linker's to say
 };
 
 struct Feature {
@@ -67,7 +67,9 @@ const std::vector<Feature>& features() {
        "return x + (int)strlen(text);", "return 1000 + x + (int)strlen(text);"},
       {"copied_variable", "", "return x + (environ != 0);", "return 1000 + x + (environ != 0);"},
       {"weak_undefined", "extern int nowhere(void) __attribute__((weak));\n",
-       "return nowhere ? nowhere() : x;", "return nowhere ? nowhere() : 1000 + x;", kWeak},
+       "return nowhere ? nowhere() : x;", "return nowhere ? nowhere() : 1000 + x;"},
+      {"weak_undefined_new", "extern int nothing __attribute__((weak));\n", "return x;",
+       "return &nothing ? nothing : 1000 + x;", kWeak},
       {"constant_pointers",
        "__attribute__((noinline)) int plus(int x) { return x + 1; }\n"
        "static __attribute__((noinline)) int minus(int x) { return x - 1; }\n"
@@ -246,17 +248,14 @@ INSTANTIATE_TEST_SUITE_P(
         Kind{.name = "pie"}, Kind{.name = "no_pie", .pie = false, .lacks = kWeak},
         Kind{.name = "clang_pie", .compiler = "clang-14", .lacks = kClang},
         Kind{.name = "descriptors", .flags = {"-fPIC", "-mtls-dialect=gnu2"}},
-        Kind{.name = "static_no_pie",
-             .pie = false,
-             .link_flags = {"-static"},
-             .lacks = kStatic | kWeak},
-        Kind{.name = "static_pie", .link_flags = {"-static-pie"}, .lacks = kStatic | kWeak},
+        Kind{.name = "static_no_pie", .pie = false, .link_flags = {"-static"}, .lacks = kStatic},
+        Kind{.name = "static_pie", .link_flags = {"-static-pie"}, .lacks = kStatic},
         Kind{.name = "musl", .compiler = "musl-gcc"},
         Kind{.name = "musl_static",
              .compiler = "musl-gcc",
              .pie = false,
              .link_flags = {"-static"},
-             .lacks = kStatic | kWeak},
+             .lacks = kStatic},
         // musl-gcc knows no -static-pie.
         Kind{.name = "musl_static_pie",
              .compiler = "musl-gcc",
@@ -264,7 +263,7 @@ INSTANTIATE_TEST_SUITE_P(
                             "/usr/lib/x86_64-linux-musl/rcrt1.o",
                             "/usr/lib/x86_64-linux-musl/crti.o",
                             "/usr/lib/x86_64-linux-musl/crtn.o"},
-             .lacks = kStatic | kWeak},
+             .lacks = kStatic},
         Kind{.name = "library_at_start", .library = Loading::AtStart},
         Kind{.name = "library_opened", .library = Loading::ByDlopenLocal},
         Kind{.name = "library_of_descriptors",
