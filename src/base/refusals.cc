@@ -49,6 +49,17 @@ const std::vector<RefusalKind>& all_refusals() {
        "again, or into a hook (<qpatch/hooks.h>) that does for the process what the constructor "
        "does for a new one; then allow it by name: --allow=init-changed:NAME.",
        ExitCode::Failure, true},
+      {"coroutine-changed", "the body of a C++20 coroutine changed",
+       "A coroutine that is suspended keeps its variables and the number of the place where it "
+       "goes on "
+       "in a frame, which the compiler lays out anew for the new body. There, another place can "
+       "have "
+       "that number.",
+       "Put the fix into a function that the coroutine calls. If no coroutine of it can be "
+       "suspended "
+       "in the process, or neither its variables nor its suspension points changed, allow it by "
+       "name: --allow=coroutine-changed:NAME.",
+       ExitCode::Failure, true},
       {"file-scope-asm", "file-scope data or code could not be assigned to a symbol",
        "Bytes without an owner could change without anybody noticing.",
        "Give the code symbols with type and size.", ExitCode::Failure, false},

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <map>
 #include <string>
+#include <string_view>
 
 #include <fmt/format.h>
 
@@ -158,6 +159,24 @@ void check_thread_init(const Sides& sides, const Correlation& correlation, const
   }
 }
 
+// The body of a C++20 coroutine becomes functions that go on with a frame where it was suspended (GCC's
+// .actor; clang's .resume, .destroy and .cleanup). The frame holds their addresses, the number of the place
+// and all variables: what the compiler made of them cannot be told from new code.
+bool continues_coroutine(std::string_view name) {
+  return name.find(".Frame.") != std::string_view::npos || name.ends_with(".resume") ||
+         name.ends_with(".destroy") || name.ends_with(".cleanup");
+}
+
+void check_coroutines(const Diff& diff, Report& report) {
+  for (const Unit& u : diff.units) {
+    if (u.fate == Fate::Changed && continues_coroutine(u.name)) {
+      report.refuse("coroutine-changed", u.name,
+                    "coroutines that are suspended would go on in the new code with frames of the "
+                    "old one");
+    }
+  }
+}
+
 // Code that stays and makes the address of a place inside code that is replaced (GNU labels as
 // values, hand-written assembly). Addresses beside a function are arithmetic and lead nowhere.
 void check_labels_in_code(const Side& side, AtomId id, const std::vector<bool>& replaced,
@@ -226,6 +245,7 @@ void check_state(const Sides& sides, const Correlation& correlation, Contents& c
   }
   check_init(sides, contents, diff, report);
   check_thread_init(sides, correlation, diff, report);
+  check_coroutines(diff, report);
 }
 
 }  // namespace qp::objdiff

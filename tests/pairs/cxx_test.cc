@@ -96,6 +96,55 @@ TEST(Cxx, ChangedGroupIsRefused) {
   }
 }
 
+// Refusal: coroutine-changed
+// Claim: the body of a coroutine is not changed under those that are suspended, whether it gains a place to
+// be suspended at, or only another number; what is beside it can be changed.
+TEST(Cxx, CoroutineChanged) {
+  const std::string source = R"(
+#include <coroutine>
+struct Task {
+  struct promise_type {
+    int value = 0;
+    Task get_return_object() { return {std::coroutine_handle<promise_type>::from_promise(*this)}; }
+    std::suspend_never initial_suspend() noexcept { return {}; }
+    std::suspend_always final_suspend() noexcept { return {}; }
+    std::suspend_always yield_value(int v) noexcept { value = v; return {}; }
+    void return_void() {}
+    void unhandled_exception() {}
+  };
+  std::coroutine_handle<promise_type> handle;
+};
+int g(int);
+Task count(int from) {
+  for (;;) {
+    co_yield g(from);
+    from += 3;
+  }
+}
+__attribute__((noinline)) int beside(int x) { return g(x) + 7; }
+)";
+  for (const Compiler& c :
+       {Compiler{"g++-12", {"-x", "c++", "-std=c++20", "-O2", "-fPIE"}},
+        Compiler{"g++-12", {"-x", "c++", "-std=c++20", "-O0", "-fno-pie"}},
+        Compiler{"clang++-14", {"-x", "c++", "-std=c++20", "-fcoroutines-ts", "-O2", "-fPIE"}},
+        Compiler{"clang++-14",
+                 {"-x", "c++", "-std=c++20", "-fcoroutines-ts", "-O0", "-fno-pie"}}}) {
+    const auto with = [&](const std::string& what, const std::string& instead) {
+      std::string patched = source;
+      patched.replace(patched.find(what), what.size(), instead);
+      return diff_objects(compile(c, source), compile(c, patched));
+    };
+    for (const char* instead : {"from += 4;", "co_yield 1; from += 3;"}) {
+      const Outcome found = with("from += 3;", instead);
+      EXPECT_TRUE(found.refusal_ids().contains("coroutine-changed")) << c.text() << "\n"
+                                                                     << found.text();
+    }
+    const Outcome found = with("+ 7", "+ 8");
+    EXPECT_EQ(found.names(Fate::Changed), Names{"_Z6besidei"}) << c.text() << "\n" << found.text();
+    EXPECT_FALSE(found.refusal_ids().contains("coroutine-changed")) << found.text();
+  }
+}
+
 // Claim: a virtual function that moves in the vtable is refused, never silent.
 TEST(Cxx, VtableChanged) {
   for (const Compiler& c : compilers()) {
