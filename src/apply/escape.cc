@@ -39,46 +39,43 @@ bool is_direct_use(ByteView code, const Located& located, const elf::Ref& ref) {
   return memory && insn::format(code, located.at, 0).rfind("lea", 0) != 0;
 }
 
-bool text_hands_out(const elf::AtomGraph& graph, const elf::Atom& atom) {
+void add_all(const elf::AtomGraph& graph, const elf::Atom& atom, std::set<elf::AtomId>& out) {
+  for (const elf::Ref& ref : atom.refs) {
+    if (matters(graph, ref)) {
+      out.insert(*graph.symbols[ref.symbol].atom);
+    }
+  }
+}
+
+void add_from_text(const elf::AtomGraph& graph, const elf::Atom& atom, std::set<elf::AtomId>& out) {
   size_t next = 0;
   for (uint64_t at = 0; at < atom.size && next < atom.refs.size();) {
     auto instruction = insn::decode(atom.bytes, at);
     if (!instruction) {
-      return true;
+      return add_all(graph, atom, out);
     }
     for (; next < atom.refs.size() && atom.refs[next].at < at + instruction->length; ++next) {
       const elf::Ref& ref = atom.refs[next];
       if (matters(graph, ref) && !is_direct_use(atom.bytes, {*instruction, at}, ref)) {
-        return true;
+        out.insert(*graph.symbols[ref.symbol].atom);
       }
     }
     at += instruction->length;
   }
-  return false;
-}
-
-bool data_hands_out(const elf::AtomGraph& graph, const elf::Atom& atom) {
-  if (atom.kind == elf::AtomKind::JumpTable) {
-    return false;  // read by its own function's jump only
-  }
-  for (const elf::Ref& ref : atom.refs) {
-    if (matters(graph, ref)) {
-      return true;
-    }
-  }
-  return false;
 }
 
 }  // namespace
 
-bool hands_out_addresses(const elf::AtomGraph& fresh) {
+std::set<elf::AtomId> handed_out(const elf::AtomGraph& fresh) {
+  std::set<elf::AtomId> out;
   for (const elf::Atom& atom : fresh.atoms) {
-    bool text = atom.storage == elf::Storage::Text;
-    if (text ? text_hands_out(fresh, atom) : data_hands_out(fresh, atom)) {
-      return true;
+    if (atom.storage == elf::Storage::Text) {
+      add_from_text(fresh, atom, out);
+    } else if (atom.kind != elf::AtomKind::JumpTable) {  // read by its own function's jump only
+      add_all(fresh, atom, out);
     }
   }
-  return false;
+  return out;
 }
 
 }  // namespace qp::apply

@@ -99,6 +99,21 @@ void PartPlanner::adopt(Report& report) {
   if (!there.empty()) {
     adopted_ = apply::adopt(whole_patch(), there, module_.bias, report);
   }
+  heirs_ = find_heirs(patch(), superseded_.functions(module_), report);
+}
+
+void PartPlanner::lead_on_heirs(Report& report) {
+  for (const Heir& heir : heirs_) {
+    const LiveAddr to = address(heir.now);
+    const elf::Atom& atom = patch().fresh.atoms[*patch().fresh.symbols[heir.now].atom];
+    auto detour = lead_on(heir, {to, to + atom.size}, memory_, module_.bias, report);
+    if (detour) {
+      plan_.old_code.push_back(heir.before.code);
+      plan_.starts.push_back(heir.before.code.start);
+      plan_.unsafe.push_back(heir.before.code);
+      plan_.heirs.push_back(std::move(*detour));
+    }
+  }
 }
 
 // Those that are new, and those that are taken over.
@@ -209,8 +224,11 @@ Registry PartPlanner::make_registry(const std::string& patch_id, uint64_t transa
   const bool shadows = std::any_of(symbols.begin(), symbols.end(), [](const elf::AtomSymbol& s) {
     return s.atom && s.name == "qpatch_shadow_root";
   });
-  r.may_escape = shadows || hands_out_addresses(whole_patch().fresh);
+  r.may_escape = shadows || !handed_out(whole_patch().fresh).empty();
   r.variables = variables();
+  r.functions = functions_handed_out(whole_patch(), [&](elf::AtomSymbolId id) {
+    return plan_.image.atoms.empty() ? LiveAddr(0) : address(id);
+  });
   for (const FoundRegistry& found : superseded_.registries()) {
     const std::string& id = found.registry->patch_id;
     if (std::find(r.supersedes.begin(), r.supersedes.end(), id) == r.supersedes.end()) {
@@ -238,6 +256,13 @@ Registry PartPlanner::make_registry(const std::string& patch_id, uint64_t transa
     }
     r.detours.push_back(std::move(d));
   }
+  for (size_t i = 0; i < heirs_.size(); ++i) {
+    const RegistryFunction& before = heirs_[i].before;
+    RegistryDetour room{.function = before.name, .file = before.file};
+    room.saved = room.jump = Bytes(5);
+    room.old_code = {before.code};
+    r.detours.push_back(i < plan_.heirs.size() ? plan_.heirs[i] : std::move(room));
+  }
   for (size_t i = 0; i < patch.hooks.size(); ++i) {
     const format::Hook& h = patch.hooks[i];
     const bool linked = i < plan_.image.hooks.size();
@@ -261,6 +286,7 @@ void PartPlanner::link_at(LinkAddr base, uint64_t room, const std::string& patch
     return;
   }
   plan_detours(process_, target(), superseded_, patch(), plan_, report);
+  lead_on_heirs(report);
   if (!report.clean()) {
     return;
   }

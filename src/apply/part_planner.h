@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "apply/adopt.h"
+#include "apply/heirs.h"
 #include "apply/imports.h"
 #include "apply/plan.h"
 #include "apply/targets.h"
@@ -30,7 +31,8 @@ class PartPlanner {
   // Is the code what the patch was made for, and free? Findings: already-replaced, prove_live()'s,
   // those of ImportResolver::check_interposition().
   void check(const std::vector<FoundRegistry>& registries, Report& report);
-  // Uses variables of superseded patches where they are. Findings: variable-changed.
+  // Uses variables of superseded patches where they are, and finds who is led to what from their functions.
+  // Findings: variable-changed.
   void adopt(Report& report);
   // Of `kept` (all of them reverted, with a registry), one of this part that can be used again.
   std::optional<FoundRegistry> find_kept(const std::vector<FoundRegistry>& kept,
@@ -68,6 +70,8 @@ class PartPlanner {
   // The plan to use an image again. False: what is linked now is another one.
   bool becomes(const FoundRegistry& kept);
   std::vector<RegistryVariable> variables() const;
+  // From functions of superseded patches.
+  void lead_on_heirs(Report& report);
   // The target's code as it is without the superseded patches.
   match::Target target() const;
 
@@ -79,6 +83,7 @@ class PartPlanner {
   const ModuleReader reader_;
   std::optional<format::Patch> rebound_;
   std::optional<Adopted> adopted_;
+  std::vector<Heir> heirs_;
   std::optional<format::Patch> far_;  // what is linked, if nothing near the target is free
   match::SymbolMap symbols_;
   ImportResolver resolver_;

@@ -25,6 +25,7 @@ struct PartPlan {
   proc::Module module;
   link::Image image;
   std::vector<link::Detour> detours;  // LinkAddr of the target
+  std::vector<RegistryDetour> heirs;  // in images of superseded patches
   Registry registry;
   LiveAddr registry_at;
   std::vector<Write> writes;        // into the image's writable memory: fills, registry

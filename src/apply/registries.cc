@@ -179,11 +179,15 @@ std::vector<FoundRegistry> in_use(const std::vector<FoundRegistry>& registries, 
     if (!user.registry) {
       return users == Users::Mapped && !user.blank;
     }
+    const bool applied = user.registry->state != State::Reverted;
     const auto& variables = user.registry->variables;
-    return (users == Users::Mapped || user.registry->state != State::Reverted) &&
-           std::any_of(variables.begin(), variables.end(), [&](const RegistryVariable& variable) {
-             return home.image.contains(variable.at);
-           });
+    const auto& detours = user.registry->detours;
+    return ((users == Users::Mapped || applied) &&
+            std::any_of(variables.begin(), variables.end(),
+                        [&](const RegistryVariable& v) { return home.image.contains(v.at); })) ||
+           (applied && std::any_of(detours.begin(), detours.end(), [&](const RegistryDetour& d) {
+              return home.image.contains(d.at);
+            }));
   };
   std::vector<FoundRegistry> out;
   std::copy_if(registries.begin(), registries.end(), std::back_inserter(out), [&](auto& home) {

@@ -21,7 +21,7 @@ namespace qp::apply {
 namespace {
 
 constexpr std::string_view kMagic = "QPATCHRG";
-constexpr uint32_t kVersion = 5;
+constexpr uint32_t kVersion = 6;
 constexpr uint64_t kMostDetours = 65536;
 
 uint64_t checksum(ByteView payload) {
@@ -91,6 +91,7 @@ RegistryDetour get_detour(ByteCursor& in) {
     d.island = std::move(island);
   }
   d.entry = LiveAddr(in.read<uint64_t>());
+  d.of_patch = in.read<uint8_t>() != 0;
   d.new_code = get_range(in);
   auto ranges = get_count(in);
   for (uint32_t i = 0; i < ranges; ++i) {
@@ -129,6 +130,29 @@ void get_variables(ByteCursor& in, Registry& registry) {
     const auto offset = in.read<uint64_t>();
     v.block_offset = is_thread_local ? std::optional(offset) : std::nullopt;
     registry.variables.push_back(std::move(v));
+  }
+}
+
+void put_functions(Bytes& out, const std::vector<RegistryFunction>& functions) {
+  append(out, static_cast<uint32_t>(functions.size()));
+  for (const RegistryFunction& f : functions) {
+    put_text(out, f.name);
+    put_text(out, f.file);
+    put_range(out, f.code);
+  }
+}
+
+// They are written over: where they lie is believed only within the image.
+void get_functions(ByteCursor& in, Registry& registry) {
+  for (uint32_t i = get_count(in); i > 0; --i) {
+    RegistryFunction f;
+    f.name = get_text(in);
+    f.file = get_text(in);
+    f.code = get_range(in);
+    if (f.code.start < registry.image.start || registry.image.end < f.code.end) {
+      throw bad_file("registry", fmt::format("the function {} is none of its image", f.name));
+    }
+    registry.functions.push_back(std::move(f));
   }
 }
 
@@ -212,6 +236,7 @@ Bytes encode_registry(const Registry& registry) {
       put_text(payload, as_text(d.island->jump));
     }
     append(payload, d.entry.value);
+    append(payload, static_cast<uint8_t>(d.of_patch));
     put_range(payload, d.new_code);
     append(payload, static_cast<uint32_t>(d.old_code.size()));
     for (LiveRange r : d.old_code) {
@@ -220,6 +245,7 @@ Bytes encode_registry(const Registry& registry) {
   }
   put_texts(payload, registry.supersedes);
   put_variables(payload, registry.variables);
+  put_functions(payload, registry.functions);
   put_hooks(payload, registry);
   Bytes out;
   append_text(out, kMagic);
@@ -282,6 +308,7 @@ std::optional<Registry> decode_registry(ByteView bytes, std::string& why) {
     }
     r.supersedes = get_texts(in);
     get_variables(in, r);
+    get_functions(in, r);
     get_hooks(in, r);
     return r;
   } catch (const Error& e) {

@@ -39,6 +39,7 @@ struct RegistryDetour {
   LiveAddr entry;      // of the old function
   LiveRange new_code;  // the replacement in the image
   std::vector<LiveRange> old_code;
+  bool of_patch = false;  // the old function is one of an earlier patch, in that one's image
 
   // All bytes that are changed, in the order in which they are: the island before the jump to it.
   struct Written {
@@ -56,6 +57,15 @@ struct RegistryHook {
   format::Hook::When when = format::Hook::When::PreApply;
   format::Hook::Others others = format::Hook::Others::Stopped;
   LiveAddr function;
+};
+
+// A function that the patch brought and whose address it hands out, so that the program may keep it. A
+// patch that supersedes this one makes it lead to its own function of that name.
+struct RegistryFunction {
+  std::string name;
+  std::string file;  // FILE scope of a static one
+  LiveRange code;
+  bool operator==(const RegistryFunction&) const = default;
 };
 
 // A variable that the patch brought, or took over from one that it superseded. It is where it is: a
@@ -89,6 +99,7 @@ struct Registry {
   std::vector<std::string> supersedes;  // ids of patches
   std::vector<RegistryDetour> detours;
   std::vector<RegistryVariable> variables;
+  std::vector<RegistryFunction> functions;
   std::vector<RegistryHook> hooks;   // in the order of the patch
   LiveAddr hook_return, hook_asked;  // link::Image's, if there are hooks
 };

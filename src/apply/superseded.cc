@@ -78,6 +78,23 @@ std::vector<RegistryVariable> Superseded::variables(const proc::Module& module) 
   return out;
 }
 
+std::vector<RegistryFunction> Superseded::functions(const proc::Module& module) const {
+  std::vector<RegistryFunction> out;
+  for (const FoundRegistry& found : registries_) {
+    const Registry& r = *found.registry;
+    if (r.bias != module.bias || r.target_build_id != module.build_id) {
+      continue;
+    }
+    out.insert(out.end(), r.functions.begin(), r.functions.end());
+    for (const RegistryDetour& d : r.detours) {
+      if (d.of_patch && !d.old_code.empty()) {
+        out.push_back({d.function, d.file, d.old_code.front()});
+      }
+    }
+  }
+  return out;
+}
+
 std::vector<ChangedMemory::Change> Superseded::originals() const {
   std::vector<ChangedMemory::Change> out;
   for (const CodeWrite& write : writes()) {

@@ -25,6 +25,8 @@ class Superseded {
   const std::vector<FoundRegistry>& registries() const { return registries_; }
   // What they brought for the target that is mapped there.
   std::vector<RegistryVariable> variables(const proc::Module& module) const;
+  // Their functions to which the program may have pointers, and those to which they had led pointers of it.
+  std::vector<RegistryFunction> functions(const proc::Module& module) const;
   // The bytes that they wrote over, as changes that bring these back.
   std::vector<ChangedMemory::Change> originals() const;
   // What they wrote, from an island to the jump to it.

@@ -44,6 +44,33 @@ bool is_written_by_another(const proc::Process& process, const Registry& registr
   return false;
 }
 
+bool has_code(const proc::Module& module, LiveRange range) {
+  return module.file &&
+         std::any_of(module.executable.begin(), module.executable.end(), [&](LiveRange code) {
+           return code.contains(range.start) && code.contains(range.end - 1);
+         });
+}
+
+// The images of patches, as modules.
+class Images {
+ public:
+  explicit Images(const proc::Process& process)
+      : modules_(process.modules()), registries_(find_registries(process)) {}
+  // Of the image with a readable registry that has this place; nullptr: none has.
+  const proc::Module* find(LiveAddr at) const {
+    const bool known = std::any_of(registries_.begin(), registries_.end(), [&](auto& found) {
+      return found.registry && found.image.contains(at);
+    });
+    const auto module = std::find_if(modules_.begin(), modules_.end(),
+                                     [&](auto& m) { return m.range.contains(at); });
+    return known && module != modules_.end() ? &*module : nullptr;
+  }
+
+ private:
+  std::vector<proc::Module> modules_;
+  std::vector<FoundRegistry> registries_;
+};
+
 std::vector<LiveRange> ranges_of(const std::vector<MappedImage>& images) {
   std::vector<LiveRange> out;
   for (const MappedImage& image : images) {
@@ -83,7 +110,8 @@ void keep_used(const std::vector<FoundRegistry>& registries, std::vector<MappedI
       const bool stays = std::any_of(used.begin(), used.end(),
                                      [&](auto& home) { return home.image == image.range; });
       if (stays) {
-        note_kept(image.range, "its variables are in use", outcome);
+        note_kept(image.range, "a patch uses its variables, or leads on from its functions",
+                  outcome);
       }
       return stays;
     });
@@ -103,23 +131,24 @@ const proc::Module* find_module(const std::vector<proc::Module>& modules, const 
 
 std::vector<std::string> find_faults(const proc::Process& process, const proc::Module* module,
                                      const Registry& r, Expected expected) {
-  std::vector<std::string> faults;
   if (module == nullptr || !module->file) {
     return {fmt::format("{} (build-id {}) is not mapped at the place that it names", r.target_name,
                         r.target_build_id)};
   }
+  std::vector<std::string> faults;
+  std::optional<Images> images;  // looked for if there is anything to look for in one
   for (const RegistryDetour& d : r.detours) {
+    if (d.of_patch && !images) {
+      images.emplace(process);
+    }
+    const proc::Module* home = d.of_patch ? images->find(d.at) : module;
     for (const RegistryDetour::Written& w : d.written()) {
-      const LiveRange written = w.range();
-      bool in_text = std::any_of(
-          module->executable.begin(), module->executable.end(),
-          [&](LiveRange range) { return range.contains(w.at) && range.contains(written.end - 1); });
       Bytes original(w.saved.size());
-      if (!in_text || !r.image.contains(d.new_code.start)) {
-        faults.push_back(fmt::format("the detour of {} at {:#x} is not in the target's text",
-                                     d.function, w.at.value));
-      } else if (!elf::read_code(*module->file, module->bias(w.at), original) ||
-                 original != w.saved) {
+      if (home == nullptr || !has_code(*home, w.range()) || !r.image.contains(d.new_code.start)) {
+        faults.push_back(fmt::format("the detour of {} at {:#x} is not in the {}", d.function,
+                                     w.at.value,
+                                     d.of_patch ? "code of an image" : "target's text"));
+      } else if (!elf::read_code(*home->file, home->bias(w.at), original) || original != w.saved) {
         faults.push_back(
             fmt::format("the saved bytes of {} are not those of the target's file", d.function));
       } else if (Bytes have = read_live(process, w.at, w.jump.size());

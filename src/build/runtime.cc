@@ -126,7 +126,10 @@ void add_runtime(Merger& fresh, const match::SymbolMap& symbols, const BindByNam
   }
   const bool thread_locals =
       fresh.expects(link::kTlsGetAddr) || fresh.expects(link::kTlsDescriptor);
-  const AtomGraph graph = read_objects(thread_locals ? left_out(symbols, report) : kAlone);
+  AtomGraph graph = read_objects(thread_locals ? left_out(symbols, report) : kAlone);
+  for (elf::AtomSymbol& symbol : graph.symbols) {
+    symbol.file = link::kRuntimeFile;
+  }
   if (!report.clean()) {
     return;
   }

@@ -86,6 +86,8 @@ struct Image {
 // that the patch adds: functions of the patch (src/build/runtime).
 inline constexpr const char* kTlsGetAddr = "qpatch_tls_get_addr";
 inline constexpr const char* kTlsDescriptor = "qpatch_tls_descriptor";
+// The FILE scope of these functions, of what they call, and of those of hooks.h. No program has it.
+inline constexpr const char* kRuntimeFile = "qpatch runtime";
 
 // True if code or data of the patch holds 32-bit absolute addresses of things that the image itself
 // contains: then the image must lie in the low 2 GiB (PlacementRequest::low_2g).

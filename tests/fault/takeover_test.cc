@@ -150,6 +150,35 @@ INSTANTIATE_TEST_SUITE_P(Scenario, Takeover,
                          testing::Values(scenario(QP_LIVE_SCENARIOS, "superseded").front()),
                          instance_name);
 
+class TakeoverCallback : public Takeover {};
+
+// Claim: pointers to functions of the first patch go there and back with the detours of the program.
+TEST_P(TakeoverCallback, is_recovered_with_the_rest) {
+  ASSERT_FALSE(HasFailure());
+  for (const char* step : {"commit.begun:2", "commit.detour", "commit.detour:2", "commit.finish"}) {
+    SCOPED_TRACE(step);
+    must("apply", first_);
+    EXPECT_EQ(victim().ask("w"), "1105");
+    killed_at(step, "apply", second_);
+    const std::string answer = victim().ask("c");
+    EXPECT_TRUE(answer == "105" || answer == "205") << answer;
+    must("recover", "");
+    EXPECT_EQ(victim().ask("c"), "105");
+    EXPECT_EQ(victim().ask("w"), "1105");
+    must("apply", second_);
+    EXPECT_EQ(victim().ask("c"), "205");
+    killed_at("revert.detour", "revert", only_listed().id);
+    must("recover", "");
+    EXPECT_EQ(victim().ask("c"), "105");
+    EXPECT_EQ(victim().ask("w"), "6");
+    ASSERT_FALSE(HasFailure());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Scenario, TakeoverCallback,
+    testing::Values(scenario(QP_LIVE_SCENARIOS, "superseded_callback").front()), instance_name);
+
 // stay() and second() are what the first patch replaces, second() what the second one does.
 class TakeoverBlocked : public LiveCase {};
 

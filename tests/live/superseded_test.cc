@@ -320,6 +320,56 @@ INSTANTIATE_TEST_SUITE_P(Scenario, SupersededCoroutine,
                          testing::ValuesIn(scenario(QP_SCENARIOS, "superseded_coroutine")),
                          instance_name);
 
+class SupersededCallback : public Superseded {};
+
+// Claim: a pointer to a function that a patch brought, which the program has kept, leads to the function of
+// whichever patch took its place, and to the first one's own when all are gone.
+TEST_P(SupersededCallback, leads_to_the_newest) {
+  ASSERT_FALSE(HasFailure());
+  const std::string third = build("third.patch", "third.qp", {"--supersedes", second_});
+  EXPECT_EQ(ask("c"), "-1");
+  must("apply", first_);
+  EXPECT_EQ(ask("w"), "1105");
+  EXPECT_EQ(ask("c"), "105");
+  must("apply", second_);
+  EXPECT_EQ(ask("c"), "205");
+  EXPECT_EQ(ask("w"), "2205") << "a table that the first patch brought";
+  must("apply", third);
+  EXPECT_EQ(ask("c"), "305");
+  EXPECT_EQ(ask("w"), "3305");
+  must("apply", first_, {"--replace", only_listed().id});
+  EXPECT_EQ(ask("c"), "105");
+  EXPECT_EQ(ask("w"), "1105");
+  must("apply", second_);
+  EXPECT_EQ(ask("c"), "205");
+  EXPECT_TRUE(listed().size() == 1 && names(must("list", "").out, "on_event"));
+  must("revert", only_listed().id);
+  EXPECT_EQ(ask("w"), "6");
+  EXPECT_EQ(ask("c"), "105");
+  must("apply", second_);
+  EXPECT_EQ(ask("w"), "2205");
+  EXPECT_EQ(ask("c"), "205") << "registered anew";
+  EXPECT_EQ(victim().finish(), 0);
+}
+
+// Claim: that a patch does not have a function to which such a pointer can lead is said.
+TEST_P(SupersededCallback, that_has_no_heir_is_named) {
+  ASSERT_FALSE(HasFailure());
+  const std::string without = build("without.patch", "without.qp", {"--supersedes", first_});
+  must("apply", first_);
+  EXPECT_EQ(ask("w"), "1105");
+  const CommandResult applied = must("apply", without);
+  EXPECT_TRUE(names(applied.both(), "on_event")) << applied.both();
+  EXPECT_EQ(ask("w"), "9");
+  EXPECT_EQ(ask("c"), "105");
+  must("revert", only_listed().id);
+  EXPECT_EQ(victim().finish(), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Scenario, SupersededCallback,
+                         testing::ValuesIn(scenario(QP_SCENARIOS, "superseded_callback")),
+                         instance_name);
+
 class SupersededShadow : public Superseded {};
 
 // Claim: what the first patch attached to an object is what the second one finds there, and back.

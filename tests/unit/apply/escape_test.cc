@@ -40,6 +40,10 @@ elf::AtomId add(AtomGraph& graph, AtomKind kind, Storage storage, Bytes bytes,
   return id;
 }
 
+bool hands_out(const AtomGraph& graph) {
+  return !handed_out(graph).empty();
+}
+
 AtomGraph with_variable_and_code(Bytes text, uint64_t at, RelocType type = RelocType::PC32) {
   AtomGraph graph;
   add(graph, AtomKind::Variable, Storage::Data, Bytes(8));
@@ -49,25 +53,24 @@ AtomGraph with_variable_and_code(Bytes text, uint64_t at, RelocType type = Reloc
 
 // Claim: a direct load of a new variable hands nothing out.
 TEST(Escape, LoadDoesNot) {
-  EXPECT_FALSE(
-      hands_out_addresses(with_variable_and_code(code({0x8b, 0x05, 0, 0, 0, 0,  // mov 0(%rip),%eax
-                                                       0xc3}),                  // ret
-                                                 2)));
+  EXPECT_FALSE(hands_out(with_variable_and_code(code({0x8b, 0x05, 0, 0, 0, 0,  // mov 0(%rip),%eax
+                                                      0xc3}),                  // ret
+                                                2)));
 }
 
 // Claim: lea of a new variable hands it out.
 TEST(Escape, LeaDoes) {
-  EXPECT_TRUE(hands_out_addresses(
-      with_variable_and_code(code({0x48, 0x8d, 0x05, 0, 0, 0, 0,  // lea 0(%rip),%rax
-                                   0xc3}),                        // ret
-                             3)));
+  EXPECT_TRUE(
+      hands_out(with_variable_and_code(code({0x48, 0x8d, 0x05, 0, 0, 0, 0,  // lea 0(%rip),%rax
+                                             0xc3}),                        // ret
+                                       3)));
 }
 
 // Claim: an absolute address as an immediate hands it out.
 TEST(Escape, ImmediateDoes) {
-  EXPECT_TRUE(hands_out_addresses(with_variable_and_code(code({0xb8, 0, 0, 0, 0,  // mov $0,%eax
-                                                               0xc3}),            // ret
-                                                         1, RelocType::R32)));
+  EXPECT_TRUE(hands_out(with_variable_and_code(code({0xb8, 0, 0, 0, 0,  // mov $0,%eax
+                                                     0xc3}),            // ret
+                                               1, RelocType::R32)));
 }
 
 // Claim: a direct call of a new function hands nothing out; a string's address does not count.
@@ -80,7 +83,7 @@ TEST(Escape, CallAndStringDoNot) {
             0xe8, 0, 0, 0, 0,              // call 0
             0xc3}),                        // ret
       {{3, RelocType::PC32, 1, -4}, {8, RelocType::PLT32, 0, -4}});
-  EXPECT_FALSE(hands_out_addresses(graph));
+  EXPECT_FALSE(hands_out(graph));
 }
 
 // Claim: a pointer to a new function in data hands it out; a jump table does not.
@@ -88,14 +91,14 @@ TEST(Escape, PointerInDataDoes) {
   AtomGraph graph;
   add(graph, AtomKind::Function, Storage::Text, code({0xc3}));
   add(graph, AtomKind::JumpTable, Storage::ReadOnly, Bytes(4), {{0, RelocType::PC32, 0, 0}});
-  EXPECT_FALSE(hands_out_addresses(graph));
+  EXPECT_FALSE(hands_out(graph));
   add(graph, AtomKind::Variable, Storage::RelRo, Bytes(8), {{0, RelocType::R64, 0, 0}});
-  EXPECT_TRUE(hands_out_addresses(graph));
+  EXPECT_TRUE(hands_out(graph));
 }
 
 // Claim: what can't be decoded counts as handing out.
 TEST(Escape, UndecodableDoes) {
-  EXPECT_TRUE(hands_out_addresses(with_variable_and_code(code({0x06, 0, 0, 0, 0, 0}), 1)));
+  EXPECT_TRUE(hands_out(with_variable_and_code(code({0x06, 0, 0, 0, 0, 0}), 1)));
 }
 
 }  // namespace

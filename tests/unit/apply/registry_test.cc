@@ -38,7 +38,9 @@ Registry sample() {
   d.saved = d.jump = Bytes(2, std::byte{0xeb});
   d.island = RegistryDetour::Island{LiveAddr(0x7040), Bytes(5, std::byte{0x90}),
                                     Bytes(5, std::byte{0xe9})};
+  d.of_patch = true;
   r.detours.push_back(d);
+  r.functions = {{"on_event", "f.c", {LiveAddr(0x10020), LiveAddr(0x10040)}}};
   return r;
 }
 
@@ -52,6 +54,9 @@ TEST(Registry, RoundTrip) {
   EXPECT_EQ(decoded->detours.front().new_code, r.detours.front().new_code);
   EXPECT_EQ(decoded->applied_at, 1001);
   EXPECT_EQ(decoded->transaction, r.transaction);
+  EXPECT_EQ(decoded->functions, r.functions);
+  EXPECT_FALSE(decoded->detours.front().of_patch);
+  EXPECT_TRUE(decoded->detours.back().of_patch);
   ASSERT_TRUE(decoded->detours.back().island);
   EXPECT_EQ(decoded->detours.back().island->at, LiveAddr(0x7040));
   EXPECT_EQ(decoded->detours.back().island->jump, r.detours.back().island->jump);
@@ -132,6 +137,15 @@ TEST(Registry, HooksAreOfTheImage) {
   }
 }
 
+// Claim: so are functions.
+TEST(Registry, FunctionsAreOfTheImage) {
+  Registry r = sample();
+  r.functions.front().code.end = LiveAddr(0x14001);
+  std::string why;
+  EXPECT_FALSE(decode_registry(encode_registry(r), why));
+  EXPECT_NE(why.find("on_event"), std::string::npos) << why;
+}
+
 // Claim: state and time of commit can be changed in place without breaking the checksum.
 TEST(Registry, StateChangesInPlace) {
   Bytes bytes = encode_registry(sample());
@@ -178,7 +192,7 @@ TEST(Registry, AbsurdCountIsRefused) {
   append(payload, uint32_t{0xffffffff});  // number of CVE ids
   Bytes bytes;
   append_text(bytes, "QPATCHRG");
-  append(bytes, uint32_t{5});
+  append(bytes, load<uint32_t>(encode_registry(sample()), 8));  // this version
   append(bytes, static_cast<uint32_t>(State::Applied));
   append(bytes, static_cast<uint64_t>(payload.size()));
   append(bytes,

@@ -115,6 +115,17 @@ TEST(InUse, ByOthers) {
   EXPECT_TRUE(in_use(all, Users::Mapped, {all[1].image, all[2].image}).empty());
 }
 
+// Claim: so is one from whose function a patch that is applied leads on.
+TEST(InUse, ByDetours) {
+  std::vector<FoundRegistry> all = {image(0x1000, State::Reverted, {}),
+                                    image(0x2000, State::Applied, {})};
+  all[1].registry->detours.emplace_back();
+  all[1].registry->detours.back().at = LiveAddr(0x1010);
+  EXPECT_EQ(starts(in_use(all, Users::Applied)), std::vector<uint64_t>{0x1000});
+  all[1].registry->state = State::Reverted;
+  EXPECT_TRUE(in_use(all, Users::Mapped).empty());
+}
+
 // Claim: a record that can't be read may name any variable; one that was never written names none.
 TEST(InUse, ByWhatCantBeRead) {
   std::vector<FoundRegistry> all = {image(0x1000, State::Reverted, {}),
