@@ -53,6 +53,12 @@ bool makes_contexts(const proc::Process& process) {
   constexpr std::array<std::string_view, 9> kMakers = {"swapcontext", "makecontext", "setcontext",
                                                        "getcontext",  "sigaltstack", "_setjmp",
                                                        "setjmp",      "__sigsetjmp", "sigsetjmp"};
+  // Of Boost.Context, libco and libcoro, wherever they are linked in.
+  constexpr std::array<std::string_view, 5> kOwnSwitches = {
+      "make_fcontext", "jump_fcontext", "co_create", "co_switch", "coro_transfer"};
+  const auto is_one_of = [](const auto& names, const std::string& name) {
+    return std::find(names.begin(), names.end(), name) != names.end();
+  };
   for (const proc::Module& m : process.modules()) {
     if (!m.file) {
       continue;
@@ -61,7 +67,7 @@ bool makes_contexts(const proc::Process& process) {
       return true;  // it imports nothing; what is linked into it can be anything
     }
     for (const elf::Symbol& s : m.file->dynamic_symbols()) {
-      if (!s.defined() && std::find(kMakers.begin(), kMakers.end(), s.name) != kMakers.end()) {
+      if ((!s.defined() && is_one_of(kMakers, s.name)) || is_one_of(kOwnSwitches, s.name)) {
         return true;
       }
     }

@@ -447,6 +447,8 @@ INSTANTIATE_TEST_SUITE_P(Static, SuspendedContext,
                          testing::ValuesIn(linked_statically(scenario(QP_SCENARIOS,
                                                                       "suspended_context"))),
                          instance_name);
+INSTANTIATE_TEST_SUITE_P(OwnSwitch, SuspendedContext,
+                         testing::ValuesIn(scenario(QP_SCENARIOS, "own_switch")), instance_name);
 INSTANTIATE_TEST_SUITE_P(Scenario, OwnBreakpoint,
                          testing::ValuesIn(scenario(QP_SCENARIOS, "own_breakpoint")),
                          instance_name);
