@@ -1,6 +1,6 @@
 /* The victim of bench/kill_storm: threads that call the function that is replaced, threads that are
- * born and die all the time, and a timer that interrupts them. Counts results that neither the old nor
- * the new function gives, and says so once a second. */
+ * born and die all the time, and a timer that interrupts them. Counts results that neither the old function
+ * nor one of the new ones gives, and says so once a second. */
 #define _GNU_SOURCE
 #include <poll.h>
 #include <pthread.h>
@@ -26,14 +26,14 @@ static void tick(int s) {
 static void* churn(void* p) {
   (void)p;
   int v = answer(7);
-  if (v != 22 && v != 72) bad++;
+  if (v != 22 && v != 72 && v != 703) bad++;
   return NULL;
 }
 static void* loop(void* p) {
   (void)p;
   for (;;) {
     int v = answer(7);
-    if (v != 22 && v != 72) bad++;
+    if (v != 22 && v != 72 && v != 703) bad++;
     struct timespec t = {0, 200000};
     nanosleep(&t, NULL);
   }
