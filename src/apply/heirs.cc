@@ -41,9 +41,16 @@ std::vector<Heir> find_heirs(const format::Patch& patch, const std::vector<Regis
   std::vector<Heir> out;
   const auto& symbols = patch.fresh.symbols;
   for (const RegistryFunction& before : there) {
-    const auto now = std::find_if(symbols.begin(), symbols.end(), [&](const elf::AtomSymbol& s) {
+    const auto is_heir = [&](const elf::AtomSymbol& s) {
       return s.name == before.name && file_of(s) == before.file && is_function(patch, s);
-    });
+    };
+    const auto now = std::find_if(symbols.begin(), symbols.end(), is_heir);
+    if (now != symbols.end() && std::any_of(std::next(now), symbols.end(), is_heir)) {
+      report.refuse("symbol-ambiguous", before.name,
+                    "the program may have a pointer to one of this name of a superseded patch, and "
+                    "the new patch has several");
+      continue;
+    }
     if (now == symbols.end()) {
       report.warn(
           fmt::format("the patch has no {}: a pointer to it that the program has kept leads "

@@ -18,7 +18,8 @@ struct Heir {
   RegistryFunction before;
   elf::AtomSymbolId now = 0;  // in Patch::fresh
 };
-// `there`: those of the superseded patches. A warning for each that the patch does not have.
+// `there`: those of the superseded patches. A warning for each that the patch does not have. Finding:
+// symbol-ambiguous.
 std::vector<Heir> find_heirs(const format::Patch& patch, const std::vector<RegistryFunction>& there,
                              Report& report);
 

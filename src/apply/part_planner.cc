@@ -99,7 +99,7 @@ void PartPlanner::adopt(Report& report) {
   if (!there.empty()) {
     adopted_ = apply::adopt(whole_patch(), there, module_.bias, report);
   }
-  heirs_ = find_heirs(patch(), superseded_.functions(module_), report);
+  heirs_ = find_heirs(patch(), superseded_.functions(module_, report), report);
 }
 
 void PartPlanner::lead_on_heirs(Report& report) {
@@ -110,6 +110,7 @@ void PartPlanner::lead_on_heirs(Report& report) {
     if (detour) {
       plan_.old_code.push_back(heir.before.code);
       plan_.starts.push_back(heir.before.code.start);
+      plan_.starts.push_back(heir.before.code.end);  // of the next function
       plan_.unsafe.push_back(heir.before.code);
       plan_.heirs.push_back(std::move(*detour));
     }

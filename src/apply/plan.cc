@@ -143,6 +143,7 @@ void join(Parts& parts, Plan& plan) {
     for (const RegistryDetour& d : found.registry->detours) {
       plan.old_code.push_back(d.new_code);
       plan.starts.push_back(d.new_code.start);
+      plan.starts.push_back(d.new_code.end);  // of the next function
       if (d.island) {
         plan.unsafe.push_back({d.island->at, d.island->at + d.island->jump.size()});
       }

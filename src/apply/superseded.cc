@@ -13,6 +13,7 @@
 #include "apply/superseded.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include <fmt/format.h>
@@ -44,10 +45,34 @@ std::vector<CodeWrite> writes_of(const Registry& registry) {
   return out;
 }
 
+namespace {
+
+// `ids`, and the patches that those superseded in this process, and so on.
+std::set<std::string> with_predecessors(const std::vector<FoundRegistry>& registries,
+                                        const std::vector<std::string>& ids) {
+  std::set<std::string> out(ids.begin(), ids.end());
+  for (size_t before = 0; before < out.size();) {
+    before = out.size();
+    for (const FoundRegistry& found : registries) {
+      if (found.registry && out.contains(found.registry->patch_id)) {
+        out.insert(found.registry->supersedes.begin(), found.registry->supersedes.end());
+      }
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
 Superseded::Superseded(const proc::Process& process, const std::vector<proc::Module>& modules,
                        const std::vector<FoundRegistry>& registries,
                        const std::vector<std::string>& ids, Report& report) {
+  const std::set<std::string> predecessors = with_predecessors(registries, ids);
   for (const FoundRegistry& found : registries) {
+    if (found.registry && found.registry->state == State::Reverted &&
+        predecessors.contains(found.registry->patch_id)) {
+      kept_.push_back(found);
+    }
     if (!found.registry || found.registry->state != State::Applied ||
         std::find(ids.begin(), ids.end(), found.registry->patch_id) == ids.end()) {
       continue;
@@ -78,21 +103,39 @@ std::vector<RegistryVariable> Superseded::variables(const proc::Module& module) 
   return out;
 }
 
-std::vector<RegistryFunction> Superseded::functions(const proc::Module& module) const {
-  std::vector<RegistryFunction> out;
-  for (const FoundRegistry& found : registries_) {
-    const Registry& r = *found.registry;
-    if (r.bias != module.bias || r.target_build_id != module.build_id) {
-      continue;
-    }
-    out.insert(out.end(), r.functions.begin(), r.functions.end());
-    for (const RegistryDetour& d : r.detours) {
-      if (d.of_patch && !d.old_code.empty()) {
-        out.push_back({d.function, d.file, d.old_code.front()});
+std::vector<RegistryFunction> Superseded::functions(const proc::Module& module,
+                                                    Report& report) const {
+  std::map<LiveAddr, RegistryFunction> out;
+  for (const auto* registries : {&registries_, &kept_}) {
+    for (const FoundRegistry& found : *registries) {
+      const Registry& r = *found.registry;
+      if (r.bias != module.bias || r.target_build_id != module.build_id) {
+        continue;
+      }
+      for (const RegistryFunction& f : r.functions) {
+        const auto namesakes = std::count_if(
+            r.functions.begin(), r.functions.end(),
+            [&](const RegistryFunction& g) { return g.name == f.name && g.file == f.file; });
+        if (namesakes > 1) {
+          report.refuse("symbol-ambiguous", f.name,
+                        fmt::format("patch {} has several functions of this name to which the "
+                                    "program may have pointers",
+                                    r.patch_id));
+        }
+        out.emplace(f.code.start, f);
+      }
+      for (const RegistryDetour& d : r.detours) {
+        if (d.of_patch && !d.old_code.empty() && registries == &registries_) {
+          out.emplace(d.entry, RegistryFunction{d.function, d.file, d.old_code.front()});
+        }
       }
     }
   }
-  return out;
+  std::vector<RegistryFunction> functions;
+  for (auto& [start, f] : out) {
+    functions.push_back(std::move(f));
+  }
+  return functions;
 }
 
 std::vector<ChangedMemory::Change> Superseded::originals() const {

@@ -25,15 +25,17 @@ class Superseded {
   const std::vector<FoundRegistry>& registries() const { return registries_; }
   // What they brought for the target that is mapped there.
   std::vector<RegistryVariable> variables(const proc::Module& module) const;
-  // Their functions to which the program may have pointers, and those to which they had led pointers of it.
-  std::vector<RegistryFunction> functions(const proc::Module& module) const;
+  // Their functions to which the program may have pointers, those of their predecessors whose image was
+  // kept, and those from which they have led on themselves.
+  // Finding: symbol-ambiguous, where one of the patches has two of one name.
+  std::vector<RegistryFunction> functions(const proc::Module& module, Report& report) const;
   // The bytes that they wrote over, as changes that bring these back.
   std::vector<ChangedMemory::Change> originals() const;
   // What they wrote, from an island to the jump to it.
   std::vector<CodeWrite> writes() const;
 
  private:
-  std::vector<FoundRegistry> registries_;
+  std::vector<FoundRegistry> registries_, kept_;
 };
 
 // What brings the detours of a registry: from an island to the jump to it.

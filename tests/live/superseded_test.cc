@@ -347,8 +347,10 @@ TEST_P(SupersededCallback, leads_to_the_newest) {
   EXPECT_EQ(ask("w"), "6");
   EXPECT_EQ(ask("c"), "105");
   must("apply", second_);
+  EXPECT_EQ(ask("c"), "205") << "the image of the first is there still";
   EXPECT_EQ(ask("w"), "2205");
-  EXPECT_EQ(ask("c"), "205") << "registered anew";
+  must("revert", only_listed().id);
+  EXPECT_EQ(ask("c"), "205") << "registered anew, in the second one's image";
   EXPECT_EQ(victim().finish(), 0);
 }
 
@@ -362,6 +364,9 @@ TEST_P(SupersededCallback, that_has_no_heir_is_named) {
   EXPECT_TRUE(names(applied.both(), "on_event")) << applied.both();
   EXPECT_EQ(ask("w"), "9");
   EXPECT_EQ(ask("c"), "105");
+  const std::string third = build("third.patch", "third.qp", {"--supersedes", without});
+  must("apply", third);
+  EXPECT_EQ(ask("c"), "305") << "it knows of the first by what it supersedes";
   must("revert", only_listed().id);
   EXPECT_EQ(victim().finish(), 0);
 }

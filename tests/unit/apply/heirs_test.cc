@@ -78,6 +78,17 @@ TEST(Heirs, AreFoundByNameAndFile) {
   EXPECT_NE(report.warnings().back().find("gone"), std::string::npos);
 }
 
+// Claim: of several of one name none is guessed.
+TEST(Heirs, SeveralAreRefused) {
+  format::Patch patch;
+  add(patch, "f", elf::AtomKind::Function);
+  add(patch, "f", elf::AtomKind::Function);
+  Report report;
+  EXPECT_TRUE(find_heirs(patch, {{"f", "f.c", {}}}, report).empty());
+  ASSERT_EQ(report.refusals().size(), 1U);
+  EXPECT_EQ(report.refusals().front().id, "symbol-ambiguous");
+}
+
 class Code final : public MemoryReader {
  public:
   explicit Code(Bytes bytes) : bytes_(std::move(bytes)) {}
