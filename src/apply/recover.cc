@@ -95,17 +95,22 @@ void perform(const proc::Process& process, const Undo& undo, const Options& opti
   outcome.functions += undo.writes.size();
   const Undone undone{outcome.patch_id, undo.writes.size()};
   std::vector<LiveRange> closed = undo.closed, bare;
+  std::vector<LiveAddr> starts;
   for (const MappedImage& image : undo.images) {
     closed.push_back(image.range);
   }
   for (const NamedCode& code : undo.bare) {
     bare.push_back(code.range);
+    starts.push_back(code.range.start);
   }
   closed.insert(closed.end(), bare.begin(), bare.end());
-  ContextScan contexts(process, normalise(std::move(bare)), {});
+  std::optional<ContextScan> contexts;
+  if (!bare.empty()) {
+    contexts.emplace(process, normalise(std::move(bare)), std::move(starts));
+  }
   const Closed nobody_in{.ranges = normalise(std::move(closed)),
                          .names = undo.bare,
-                         .contexts = undo.bare.empty() ? nullptr : &contexts};
+                         .contexts = contexts ? &*contexts : nullptr};
   Switched switched = switch_over(process, nobody_in, options, outcome, [&](const auto&) {
     change_together(process.memory(), undo.registries, undo.writes, kRevert);
   });
