@@ -68,9 +68,15 @@ std::optional<RegistryDetour> lead_on(const Heir& heir, LiveRange to, const Memo
   const RegistryFunction& f = heir.before;
   Bytes code(std::min<uint64_t>(f.code.size(), kEntryCode));  // what is behind it is not known
   code.resize(memory.read_some(f.code.start, code));
+  Report here;
   const auto jump = link::plan_detour(f.name, bias(f.code.start), f.code.size(), code,
-                                      bias(to.start), std::nullopt, report);
+                                      bias(to.start), std::nullopt, here);
   if (!jump) {
+    const Refusal& why = here.refusals().front();
+    report.refuse(why.id, f.name,
+                  fmt::format("the program may have a pointer to it, of a superseded patch, which "
+                              "can't be led on: {}",
+                              why.detail));
     return std::nullopt;
   }
   RegistryDetour out{.function = f.name, .file = f.file};

@@ -16,6 +16,7 @@
 #include "apply/escape.h"
 #include "apply/live_proof.h"
 #include "apply/rebind.h"
+#include "apply/undo.h"
 #include "link/far.h"
 
 namespace qp::apply {
@@ -146,7 +147,10 @@ std::optional<FoundRegistry> PartPlanner::find_kept(const std::vector<FoundRegis
     return link::image_size(far ? link::make_far(patch(), ignored) : patch(), room);
   };
   for (const FoundRegistry& found : kept) {
-    if (found.registry->patch_id == patch_id && found.registry->bias == module_.bias &&
+    const bool leads_on = std::any_of(heirs_.begin(), heirs_.end(), [&](const Heir& heir) {
+      return found.image.contains(heir.before.code.start);
+    });
+    if (!leads_on && found.registry->patch_id == patch_id && found.registry->bias == module_.bias &&
         found.registry->target_build_id == patch().meta.target_build_id &&
         found.image.size() <= size_of(is_far(found.image))) {
       return found;
@@ -293,6 +297,12 @@ void PartPlanner::link_at(LinkAddr base, uint64_t room, const std::string& patch
   }
   plan_.registry = make_registry(patch_id, transaction);
   plan_.registry_at = module_.bias(plan_.image.registry.start);
+  if (!heirs_.empty()) {  // what was believed of other registries, as a revert will look at it
+    for (const std::string& fault :
+         find_faults(process_, &module_, plan_.registry, Expected::Anything)) {
+      report.refuse("registry-damaged", patch_id, fault);
+    }
+  }
 }
 
 // It is used again only as it is: another padding may serve for an island by now, or another variable be

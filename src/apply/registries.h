@@ -37,9 +37,9 @@ enum class Users : uint8_t {
   Applied,  // patches that are not reverted
   Mapped    // any image that is there: somebody may have been suspended in its code
 };
-// Of `registries`, those with a variable in their image that code of another one uses, or a function that
-// one that is applied has led to its own. Images in `going`
-// are no users. A registry that can't be read may use any variable, as long as it is mapped.
+// Of `registries`, those with a variable in their image that code of another one uses, or a function from
+// which one that is applied leads on to its own. Images in `going` are no users. A registry that can't be
+// read may use any variable, as long as it is mapped.
 std::vector<FoundRegistry> in_use(const std::vector<FoundRegistry>& registries, Users users,
                                   const std::vector<LiveRange>& going = {});
 

@@ -179,7 +179,9 @@ Sites find_sites(const proc::Process& process, const std::vector<proc::Module>& 
         break;
       }
       if (const Registry* there = find_applied(registries, patch_id, *module)) {
-        sites.functions_there += there->detours.size();
+        sites.functions_there +=
+            static_cast<size_t>(std::count_if(there->detours.begin(), there->detours.end(),
+                                              [](const RegistryDetour& d) { return !d.of_patch; }));
       } else {
         sites.missing.push_back({&part, module});
       }

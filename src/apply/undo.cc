@@ -56,13 +56,14 @@ class Images {
  public:
   explicit Images(const proc::Process& process)
       : modules_(process.modules()), registries_(find_registries(process)) {}
-  // Of the image with a readable registry that has this place; nullptr: none has.
-  const proc::Module* find(LiveAddr at) const {
+  // The one with a readable registry that has code there; nullptr: none has. (By its code: one can be
+  // mapped between the segments of a library.)
+  const proc::Module* find(LiveRange code) const {
     const bool known = std::any_of(registries_.begin(), registries_.end(), [&](auto& found) {
-      return found.registry && found.image.contains(at);
+      return found.registry && found.image.contains(code.start);
     });
-    const auto module = std::find_if(modules_.begin(), modules_.end(),
-                                     [&](auto& m) { return m.range.contains(at); });
+    const auto module =
+        std::find_if(modules_.begin(), modules_.end(), [&](auto& m) { return has_code(m, code); });
     return known && module != modules_.end() ? &*module : nullptr;
   }
 
@@ -141,7 +142,7 @@ std::vector<std::string> find_faults(const proc::Process& process, const proc::M
     if (d.of_patch && !images) {
       images.emplace(process);
     }
-    const proc::Module* home = d.of_patch ? images->find(d.at) : module;
+    const proc::Module* home = d.of_patch ? images->find({d.at, d.at + d.jump.size()}) : module;
     for (const RegistryDetour::Written& w : d.written()) {
       Bytes original(w.saved.size());
       if (home == nullptr || !has_code(*home, w.range()) || !r.image.contains(d.new_code.start)) {
@@ -149,8 +150,8 @@ std::vector<std::string> find_faults(const proc::Process& process, const proc::M
                                      w.at.value,
                                      d.of_patch ? "code of an image" : "target's text"));
       } else if (!elf::read_code(*home->file, home->bias(w.at), original) || original != w.saved) {
-        faults.push_back(
-            fmt::format("the saved bytes of {} are not those of the target's file", d.function));
+        faults.push_back(fmt::format("the saved bytes of {} are not those of the {}'s file",
+                                     d.function, d.of_patch ? "image" : "target"));
       } else if (Bytes have = read_live(process, w.at, w.jump.size());
                  have != w.jump && expected != Expected::Anything &&
                  !(expected == Expected::HalfDone &&

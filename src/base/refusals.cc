@@ -51,14 +51,11 @@ const std::vector<RefusalKind>& all_refusals() {
        ExitCode::Failure, true},
       {"coroutine-changed", "the body of a C++20 coroutine changed",
        "A coroutine that is suspended keeps its variables and the number of the place where it "
-       "goes on "
-       "in a frame, which the compiler lays out anew for the new body. There, another place can "
-       "have "
-       "that number.",
+       "goes on in a frame, which the compiler lays out anew for the new body. There, another "
+       "place can have that number.",
        "Put the fix into a function that the coroutine calls. If no coroutine of it can be "
-       "suspended "
-       "in the process, or neither its variables nor its suspension points changed, allow it by "
-       "name: --allow=coroutine-changed:NAME.",
+       "suspended in the process, or neither its variables nor its suspension points changed, "
+       "allow it by name: --allow=coroutine-changed:NAME.",
        ExitCode::Failure, true},
       {"file-scope-asm", "file-scope data or code could not be assigned to a symbol",
        "Bytes without an owner could change without anybody noticing.",
@@ -214,8 +211,7 @@ const std::vector<RefusalKind>& all_refusals() {
        ExitCode::NoMatch, false},
       {"not-executed", "the process maps the target's code and runs something else",
        "An emulator, valgrind for example, reads the code of a program and runs what it made of "
-       "it. A "
-       "change of that code would have no effect, while the process is listed as patched.",
+       "it. A change of that code would have no effect, while the process is listed as patched.",
        "Restart the program with the corrected file.", ExitCode::NoMatch, false},
       {"mapped-twice", "the process has the target more than once",
        "Copies of a library are patched together. An executable that is mapped again can't be told "

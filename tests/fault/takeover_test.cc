@@ -171,6 +171,11 @@ TEST_P(TakeoverCallback, is_recovered_with_the_rest) {
     must("recover", "");
     EXPECT_EQ(victim().ask("c"), "105");
     EXPECT_EQ(victim().ask("w"), "6");
+    // Nothing is applied, but the first one's image is there.
+    killed_at(step == std::string("commit.begun:2") ? "commit.begun" : step, "apply", second_);
+    must("recover", "");
+    EXPECT_EQ(victim().ask("c"), "105");
+    EXPECT_EQ(victim().ask("w"), "6");
     ASSERT_FALSE(HasFailure());
   }
 }

@@ -308,7 +308,7 @@ TEST_P(SupersededCoroutine, keeps_the_variables_that_it_uses) {
   ask("suspend");
   const CommandResult reverted = must("revert", only_listed().id, {"--consistency", "thread"});
   EXPECT_TRUE(names(reverted.both(), "kept")) << reverted.both();
-  on_victim("recover", "");
+  must("recover", "");
   EXPECT_EQ(ask("resume"), "313");
   must("recover", "");
   expect_untouched(before);
@@ -351,6 +351,24 @@ TEST_P(SupersededCallback, leads_to_the_newest) {
   EXPECT_EQ(ask("w"), "2205");
   must("revert", only_listed().id);
   EXPECT_EQ(ask("c"), "205") << "registered anew, in the second one's image";
+  EXPECT_EQ(victim().finish(), 0);
+}
+
+// Claim: who is inside such a function is waited for, also in an image that a revert kept.
+TEST_P(SupersededCallback, is_not_changed_under_a_thread) {
+  ASSERT_FALSE(HasFailure());
+  must("apply", first_);
+  EXPECT_EQ(ask("w"), "1105");
+  must("revert", only_listed().id);
+  EXPECT_EQ(ask("enter"), "in");
+  const CommandResult busy = on_victim("apply", second_, {"--timeout", "0ms"});
+  EXPECT_EQ(busy.exit_code, 4) << busy.both();
+  EXPECT_TRUE(names(busy.both(), "on_event")) << busy.both();
+  EXPECT_TRUE(listed().empty());
+  EXPECT_EQ(ask("leave"), "105");
+  must("apply", second_);
+  EXPECT_EQ(ask("c"), "205");
+  must("revert", only_listed().id);
   EXPECT_EQ(victim().finish(), 0);
 }
 
