@@ -34,34 +34,42 @@ class OnItsOwn : public LiveCase {
     await_effect(signal);
     return command.go_on();
   }
-  // Until it has forked, is another program, or is gone; or until a thread stands still, which may be the one
-  // that has to obey.
+  // The same, at a step of apply or of revert.
+  CommandResult signalled(std::string_view point, int signal) {
+    if (!point.starts_with("revert.")) {
+      return signalled("apply", patch_, point, signal);
+    }
+    must("apply", patch_);
+    return signalled("revert", only_listed().id, point, signal);
+  }
+  // Until it has forked, is another program, or is gone; or until it can't, because a thread that would have
+  // to end stands still, or all do.
   void await_effect(int signal) {
-    const std::string proc = "/proc/" + std::to_string(victim().pid());
-    const auto tasks = [&] {
-      std::error_code none;
-      const std::filesystem::directory_iterator all(proc + "/task", none);
-      return std::distance(begin(all), end(all));
-    };
+    const std::string tasks = "/proc/" + std::to_string(victim().pid()) + "/task";
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(1);
     while (std::chrono::steady_clock::now() < deadline) {
-      if (signal != SIGUSR1 && tasks() < 3) {
-        return;
-      }
+      size_t threads = 0, still = 0;
+      bool forked = false;
       std::error_code none;
-      for (const auto& task : std::filesystem::directory_iterator(proc + "/task", none)) {
-        if (!read_text(task.path() / "children").empty()) {
-          return;
-        }
+      for (const auto& task : std::filesystem::directory_iterator(tasks, none)) {
         const std::string stat = read_text(task.path() / "stat");
         const size_t end = stat.rfind(") ");
-        if (end != std::string::npos && stat[end + 2] == 't') {
-          return;
-        }
+        still += end != std::string::npos && stat[end + 2] == 't' ? 1 : 0;
+        forked |= !read_text(task.path() / "children").empty();
+        ++threads;
+      }
+      if (signal == SIGUSR1 ? forked || still == threads : threads < 3 || still > 0) {
+        return;
       }
     }
   }
 
+  // Up to here all threads run, or one is borrowed; behind it nobody can do anything before the switch.
+  static void expect_gone_before_the_switch(std::string_view point, const CommandResult& result) {
+    const bool runs =
+        point == "plan.done" || point.starts_with("stage.") || point == "switch.looked";
+    EXPECT_TRUE(names(result.out, "gone") || !runs) << result.both();
+  }
   // But for signals: those that a thread waits for are not blocked meanwhile, as /proc shows it.
   void expect_as(const Snapshot& before) {
     Snapshot now = snapshot();
@@ -127,13 +135,9 @@ TEST_P(OnItsOwn, exec_at_any_step) {
   ASSERT_FALSE(HasFailure());
   for (std::string_view point : steps()) {
     SCOPED_TRACE(point);
-    const bool reverting = point.starts_with("revert.");
-    if (reverting) {
-      must("apply", patch_);
-    }
-    const CommandResult result = signalled(reverting ? "revert" : "apply",
-                                           reverting ? only_listed().id : patch_, point, SIGUSR2);
+    const CommandResult result = signalled(point, SIGUSR2);
     EXPECT_EQ(result.exit_code, 0) << result.both();
+    expect_gone_before_the_switch(point, result);
     EXPECT_EQ(victim().hear(), "ready");
     EXPECT_EQ(victim().ask("value"), "6");
     const Snapshot anew = snapshot();
@@ -155,13 +159,9 @@ TEST_P(OnItsOwn, exit_at_any_step) {
   ASSERT_FALSE(HasFailure());
   for (std::string_view point : steps()) {
     SCOPED_TRACE(point);
-    const bool reverting = point.starts_with("revert.");
-    if (reverting) {
-      must("apply", patch_);
-    }
-    const CommandResult result = signalled(reverting ? "revert" : "apply",
-                                           reverting ? only_listed().id : patch_, point, SIGTERM);
+    const CommandResult result = signalled(point, SIGTERM);
     EXPECT_EQ(result.exit_code, 0) << result.both();
+    expect_gone_before_the_switch(point, result);
     EXPECT_EQ(victim().finish(), 9);
     start_victim();
     ASSERT_FALSE(HasFailure());
