@@ -215,7 +215,7 @@ void release_images(const proc::Process& process, std::vector<MappedImage> image
     reach = e.what();
   }
   for (const MappedImage& image : images) {
-    if (!reach.empty()) {
+    if (!reach.empty() && process.same_program()) {  // else all of them are gone
       note_kept(image.range, reach, outcome);
     }
   }

@@ -165,13 +165,14 @@ class Lender {
   std::optional<Error> obstacle_;  // thrown if no other thread is free of it
 };
 
-// Of a thread of ours in an event stop. Nullopt: it stays in it.
+// Of a thread of ours in an event stop. Nullopt: it stays in it. What was looked up is that of the program
+// that was opened: one that was called meanwhile has other code there.
 std::optional<Borrowed> Lender::try_stopped(pid_t tid, int seccomp) {
   auto state = std::make_unique<Borrowed::State>(process_);
   state->priority.emplace();
   auto saved = SavedThread::save(tid);
   if (!saved || saved->registers.cs != kUserCode64 || saved->registers.rip == 0 ||
-      saved->registers.rsp == 0 || !process_.alive() ||
+      saved->registers.rsp == 0 || !process_.same_program() ||
       in_restartable_sequence(tid, saved->registers, process_.memory()) ||
       (choosy_ && sleeps_for_a_time(saved->registers))) {
     return std::nullopt;
@@ -224,6 +225,9 @@ std::optional<Borrowed> Lender::seize_and_try(pid_t tid) {
 std::optional<Borrowed> Lender::find_among_held() {
   try {
     Frozen frozen = Frozen::freeze(process_);
+    if (frozen.gone()) {
+      return std::nullopt;
+    }
     for (pid_t tid : frozen.lendable()) {
       const auto status = read_task_status(pid_, tid);
       auto out = status ? try_stopped(tid, status->seccomp) : std::nullopt;
@@ -242,7 +246,7 @@ std::optional<Borrowed> Lender::find_among_held() {
 }
 
 std::optional<Borrowed> Lender::find() {
-  for (int round = 0; round < kRounds && process_.alive(); ++round) {
+  for (int round = 0; round < kRounds && process_.same_program(); ++round) {
     std::vector<pid_t> others;
     for (pid_t tid : process_.threads()) {
       auto stat = read_task_stat(pid_, tid);

@@ -83,6 +83,33 @@ TEST(Borrow, CallsRunInTheProcess) {
   victim.expect_untouched();
 }
 
+// Claim: a thread is not borrowed if its process has called another program since it was opened, also not
+// when it does so between the look at its memory and the first call: the other program goes on.
+TEST(Borrow, ExecMeanwhile) {
+  int refused = 0;
+  for (int i = 0; i < 200; ++i) {
+    Shared<std::atomic<bool>> go;
+    Victim victim([&](const auto& ready) {
+      ready();
+      while (!*go) {
+      }
+      ::execl("/bin/sleep", "sleep", "60", nullptr);
+    });
+    const Process process = Process::open(victim.pid());
+    *go = true;
+    while (process.same_program()) {
+      const auto thread = Borrowed::take(process);
+      EXPECT_TRUE(!thread || process.same_program()) << i;  // it can't call exec while it is ours
+      refused += thread ? 0 : 1;
+    }
+    EXPECT_FALSE(Borrowed::take(process));
+    until([&] { return sleeps(victim.pid(), victim.pid()); }, "the other program sleeps");
+    victim.expect_untouched();
+    ASSERT_FALSE(testing::Test::HasFailure()) << i;
+  }
+  EXPECT_GT(refused, 0) << "no exec came between: the test showed nothing";
+}
+
 // Claim: a thread that is borrowed while it computes keeps every register, its red zone and flags.
 TEST(Borrow, SpinningThreadKeepsItsState) {
   struct Seen {
